@@ -1,0 +1,81 @@
+"""Facts: what has happened, in order, each with a number.
+
+A fact names what changed (an agent, a message, an approval, a turn); the table
+of that thing holds what it is now. So a reader that missed a hundred facts needs
+only the rows that they name. Facts are announced after commit, as a number and
+the topics that changed; nobody is ever sent the fact itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+from typing import NewType
+
+from hyperhive.domain import ids
+
+Topic = NewType("Topic", str)
+"""What a waiter can wait for: see `inbox_topic`, FLEET, APPROVALS and ANY."""
+
+ANY = Topic("any")
+FLEET = Topic("fleet")
+APPROVALS = Topic("approvals")
+SETTINGS = Topic("settings")
+
+
+def inbox_topic(party: ids.PartyId) -> Topic:
+    """The topic of one party's mail."""
+    return Topic(f"inbox:{party}")
+
+
+def orders_topic(agent: ids.AgentId) -> Topic:
+    """The topic of what an agent's harness must do at once (interrupt)."""
+    return Topic(f"orders:{agent}")
+
+
+class EventKind(enum.Enum):
+    """Every kind of fact, in the past tense."""
+
+    AGENT_CREATED = "AgentCreated"
+    AGENT_WANTED = "AgentWanted"
+    AGENT_MOVED = "AgentMoved"
+    AGENT_STATUS_SET = "AgentStatusSet"
+    TURN_STATE_CHANGED = "TurnStateChanged"
+    TURN_STARTED = "TurnStarted"
+    TURN_ENDED = "TurnEnded"
+    TURN_INTERRUPT_ASKED = "TurnInterruptAsked"
+    MESSAGE_SENT = "MessageSent"
+    MESSAGE_LEASED = "MessageLeased"
+    MESSAGE_HANDLED = "MessageHandled"
+    MESSAGE_RETURNED = "MessageReturned"
+    MESSAGE_DIED = "MessageDied"
+    MESSAGE_REQUEUED = "MessageRequeued"
+    MESSAGES_SWEPT = "MessagesSwept"
+    APPROVAL_REQUESTED = "ApprovalRequested"
+    APPROVAL_MOVED = "ApprovalMoved"
+    MODEL_SOURCE_SET = "ModelSourceSet"
+    OPERATOR_SIGNED_IN = "OperatorSignedIn"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Event:
+    """A fact that is about to be recorded."""
+
+    kind: EventKind
+    agent: ids.AgentId | None = None
+    message: ids.MessageId | None = None
+    approval: ids.ApprovalId | None = None
+    turn: ids.TurnId | None = None
+    text: str = ""
+    """A short sentence for the record; never a secret, never a whole body."""
+    topics: tuple[Topic, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fact:
+    """A recorded event with its number and time."""
+
+    number: int
+    at: datetime.datetime
+    event: Event

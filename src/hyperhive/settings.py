@@ -1,0 +1,182 @@
+"""Every setting of a hive, read once into one frozen object.
+
+Order: the defaults here, then ``hive.toml`` in the hive's home, then environment
+variables ``HIVE_…``, then command-line options. ``docs/generated/settings.md``
+is written from this class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from hyperhive.domain import errors
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the host decides. Durations are seconds, sizes bytes."""
+
+    home: pathlib.Path
+    """Everything of this hive lies below it."""
+    cache: pathlib.Path
+    """Base root file systems and claude binaries by content; may be shared between hives."""
+    host: str = "127.0.0.1"
+    """Address of the page; anything but loopback is refused."""
+    port: int = 7000
+    """Port of the page; 0 takes a free one."""
+    hive_name: str = "hive"
+    """What prompts and the page call this hive."""
+    operator_pronouns: str = "she/her"
+    """Free text; reaches every agent's prompt at its next turn."""
+    model: str = "claude-sonnet-5"
+    """Model of agents that have none of their own."""
+    upstream: str = "https://api.anthropic.com"
+    """Where the model gateway sends requests (ANTHROPIC_BASE_URL)."""
+    api_key: str = dataclasses.field(default="", repr=False)
+    """An API key from the environment (ANTHROPIC_API_KEY); a stored one wins."""
+    auth_token: str = dataclasses.field(default="", repr=False)
+    """A long-lived token from the environment (CLAUDE_CODE_OAUTH_TOKEN)."""
+    demo: bool = False
+    """Use the built-in scripted model instead of a real one."""
+    sandbox: str = "auto"
+    """``auto``, ``base`` (own root file system) or ``host`` (read-only view of the host's /usr)."""
+    admin_group: str = ""
+    """Group that owns the admin socket; empty: the daemon's own."""
+    uid_base: int = 870000
+    """As root, agents run as host uid ``uid_base`` + their slot."""
+    memory_bytes: int = 4 * 1024**3
+    cpus: float = 2.0
+    processes: int = 512
+    warm_seconds: float = 180.0
+    """How long a claude process is kept after its last turn."""
+    warm_bytes: int = 600 * 1024**2
+    """A claude process larger than this is not kept."""
+    turn_seconds: float = 3600.0
+    """A turn that takes longer is ended and its mail returned."""
+    api_retries: int = 4
+    """How often the claude CLI retries one failed API request."""
+    tools: tuple[str, ...] = (
+        "Bash", "Edit", "Glob", "Grep", "Read", "Write", "TodoWrite", "NotebookEdit",
+    )  # fmt: skip
+    """Built-in tools of every agent."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Hosts that agents may reach through the egress proxy, ``*.example.org`` for subdomains."""
+    live_days: float = 7.0
+    """How long terminal events are kept."""
+    session_seconds: float = 12 * 3600.0
+    """How long an operator's sign-in lasts."""
+    crash_limit: int = 5
+    """Crashes in a row after which an agent is halted."""
+
+
+_ENVIRONMENT = {
+    "HIVE_HOME": "home",
+    "HIVE_CACHE": "cache",
+    "HIVE_HOST": "host",
+    "HIVE_PORT": "port",
+    "HIVE_NAME": "hive_name",
+    "HIVE_MODEL": "model",
+    "HIVE_SANDBOX": "sandbox",
+    "HIVE_ADMIN_GROUP": "admin_group",
+    "HIVE_UID_BASE": "uid_base",
+    "HIVE_WARM_SECONDS": "warm_seconds",
+    "HIVE_API_RETRIES": "api_retries",
+    "ANTHROPIC_BASE_URL": "upstream",
+    "ANTHROPIC_API_KEY": "api_key",
+    "CLAUDE_CODE_OAUTH_TOKEN": "auth_token",
+}
+
+
+def environment() -> dict[str, str]:
+    """The process environment; this module is its only reader."""
+    return dict(os.environ)
+
+
+def default_home(env: Mapping[str, str]) -> pathlib.Path:
+    """``/var/lib/hyperhive`` for root, else ``$XDG_DATA_HOME/hyperhive``."""
+    if os.geteuid() == 0:
+        return pathlib.Path("/var/lib/hyperhive")
+    data = env.get("XDG_DATA_HOME") or str(pathlib.Path(env.get("HOME", "/")) / ".local/share")
+    return pathlib.Path(data) / "hyperhive"
+
+
+def load(env: Mapping[str, str], options: Mapping[str, Any]) -> Settings:
+    """Build the settings; `HiveError` INVALID names the file or variable and what is allowed.
+
+    *options* are command-line options by field name; None means not given.
+    """
+    given: dict[str, Any] = {k: v for k, v in options.items() if v is not None}
+    home = pathlib.Path(given.get("home") or env.get("HIVE_HOME") or default_home(env)).absolute()
+    values: dict[str, Any] = {}
+    path = home / "hive.toml"
+    try:
+        values.update(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        pass
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise errors.invalid(f"cannot read {path}: {error}") from error
+    _refuse_unknown(values, path)
+    sources = dict.fromkeys(values, str(path))
+    for variable, field in _ENVIRONMENT.items():
+        if env.get(variable):
+            values[field] = env[variable]
+            sources[field] = variable
+    for field, value in given.items():
+        values[field] = value
+        sources[field] = f"--{field.replace('_', '-')}"
+    values["home"] = home
+    values["cache"] = pathlib.Path(values.get("cache") or home / "cache").absolute()
+    settings = _convert(values, sources)
+    _check(settings)
+    return settings
+
+
+def _refuse_unknown(values: Mapping[str, Any], path: pathlib.Path) -> None:
+    known = {field.name for field in dataclasses.fields(Settings)}
+    for key in values:
+        if key not in known:
+            allowed = ", ".join(sorted(known - {"home", "api_key", "auth_token"}))
+            raise errors.invalid(f"cannot use {path}: unknown key {key!r}; allowed: {allowed}")
+
+
+def _convert(values: Mapping[str, Any], sources: Mapping[str, str]) -> Settings:
+    types = {field.name: field.type for field in dataclasses.fields(Settings)}
+    hints = {
+        "str": str, "int": int, "float": float, "bool": bool,
+        "tuple[str, ...]": tuple[str, ...], "pathlib.Path": pathlib.Path,
+    }  # fmt: skip
+    converted: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, pathlib.Path):
+            converted[name] = value
+            continue
+        try:
+            converted[name] = msgspec.convert(value, hints[str(types[name])], strict=False)
+        except msgspec.ValidationError as error:
+            raise errors.invalid(
+                f"cannot use {name} = {value!r} from {sources.get(name, 'the defaults')}: {error}"
+            ) from error
+    return Settings(**converted)
+
+
+def _check(settings: Settings) -> None:
+    if settings.host not in ("127.0.0.1", "::1", "localhost"):
+        raise errors.invalid(
+            f"cannot listen on {settings.host}: the page is served on loopback only "
+            "(127.0.0.1, ::1 or localhost); reach it from elsewhere through ssh -L"
+        )
+    if not 0 <= settings.port <= 65535:
+        raise errors.invalid(f"cannot listen on port {settings.port}: use 0 to 65535")
+    if settings.sandbox not in ("auto", "base", "host"):
+        raise errors.invalid(f"cannot use sandbox {settings.sandbox!r}: use auto, base or host")
+    if settings.memory_bytes < 256 * 1024**2:
+        raise errors.invalid("cannot use memory_bytes below 268435456 (256 MiB): claude needs more")
+    if settings.cpus <= 0 or settings.processes < 16:
+        raise errors.invalid("cannot use cpus of 0 or less, or fewer than 16 processes")
