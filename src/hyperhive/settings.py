@@ -96,7 +96,7 @@ _ENVIRONMENT = {
 
 def environment() -> dict[str, str]:
     """The process environment; this module is its only reader."""
-    return dict(os.environ)
+    return dict(os.environ)  # noqa: TID251 - the one reader
 
 
 def default_home(env: Mapping[str, str]) -> pathlib.Path:

@@ -1,0 +1,103 @@
+"""How facts look outside the process: plain JSON objects for page, socket and command line."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from hyperhive.domain import agents, approvals, messages, turns
+
+
+def timestamp(moment: datetime.datetime | None) -> str | None:
+    """RFC 3339 in UTC with milliseconds, e.g. ``2026-11-23T08:15:00.123Z``."""
+    if moment is None:
+        return None
+    utc = moment.astimezone(datetime.UTC)
+    return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def agent_view(agent: agents.Agent, unread: int) -> dict[str, Any]:
+    """One agent; ``doing`` is the work in progress or null (S59)."""
+    doing = {
+        agents.Phase.SPAWNING: "spawning",
+        agents.Phase.STARTING: "starting" if agent.running_epoch == 0 else "restarting",
+        agents.Phase.STOPPING: "stopping"
+        if agent.wanted is agents.Wanted.STOPPED
+        else "restarting",
+    }.get(agent.phase)
+    return {
+        "id": agent.id,
+        "name": agent.name,
+        "role": agent.role.value,
+        "wanted": agent.wanted.value,
+        "phase": agent.phase.value,
+        "phase_since": timestamp(agent.phase_since),
+        "phase_note": agent.phase_note,
+        "doing": doing,
+        "pid": agent.sandbox.pid if agent.sandbox else None,
+        "crashes": agent.crashes,
+        "retry_at": timestamp(agent.retry_at),
+        "turn_state": agent.turn_state.value,
+        "turn_since": timestamp(agent.turn_since),
+        "turn_note": agent.turn_note,
+        "status": agent.status,
+        "model": agent.model,
+        "created_at": timestamp(agent.created_at),
+        "unread": unread,
+    }
+
+
+def message_view(message: messages.Message) -> dict[str, Any]:
+    """One message with its state."""
+    return {
+        "id": message.id,
+        "from": message.sender_name,
+        "to": message.recipient_name,
+        "type": message.type.value,
+        "body": message.body,
+        "in_reply_to": message.in_reply_to,
+        "sent_at": timestamp(message.sent_at),
+        "state": message.state.value,
+        "deliveries": message.deliveries,
+        "redelivered": message.redelivered,
+        "changed_at": timestamp(message.changed_at),
+    }
+
+
+def approval_view(approval: approvals.Approval) -> dict[str, Any]:
+    """One approval; ``digest`` must be named when deciding."""
+    return {
+        "id": approval.id,
+        "kind": approval.kind.value,
+        "agent": approval.agent_name,
+        "description": approval.description,
+        "requested_by": approval.requested_by_name,
+        "requested_at": timestamp(approval.requested_at),
+        "state": approval.state.value,
+        "digest": approval.digest,
+        "decided_by": approval.decided_by,
+        "decided_via": approval.decided_via,
+        "decided_at": timestamp(approval.decided_at),
+        "note": approval.note,
+        "changed_at": timestamp(approval.changed_at),
+    }
+
+
+def turn_view(turn: turns.Turn) -> dict[str, Any]:
+    """One turn with what it used."""
+    return {
+        "id": turn.id,
+        "started_at": timestamp(turn.started_at),
+        "ended_at": timestamp(turn.ended_at),
+        "outcome": turn.outcome.value,
+        "note": turn.note,
+        "woke_by": turn.woke_by,
+        "model": turn.model,
+        "tool_calls": turn.tool_calls,
+        "input_tokens": turn.usage.input_tokens,
+        "output_tokens": turn.usage.output_tokens,
+        "cache_read_tokens": turn.usage.cache_read_tokens,
+        "cache_write_tokens": turn.usage.cache_write_tokens,
+        "cost_usd": turn.usage.cost_usd,
+        "context_tokens": turn.usage.context_tokens,
+    }
