@@ -1,0 +1,1 @@
+"""Starting host programs: the one package that does, for all others."""
