@@ -378,6 +378,25 @@ class Sandbox(Protocol):
         ...
 
 
+# --- secrets ----------------------------------------------------------------------------
+
+
+class Secrets(Protocol):
+    """A few short secrets by name, readable by the daemon's user alone, outside the store."""
+
+    async def read(self, name: str) -> str | None:
+        """The secret of that name, or None when there is none."""
+        ...
+
+    async def write(self, name: str, value: str) -> None:
+        """Keep *value* durably under *name* before returning."""
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Forget the secret of that name; no error when there is none."""
+        ...
+
+
 # --- processes --------------------------------------------------------------------------
 
 

@@ -29,6 +29,11 @@ def inbox_topic(party: ids.PartyId) -> Topic:
     return Topic(f"inbox:{party}")
 
 
+def agent_topic(agent: ids.AgentId) -> Topic:
+    """The topic of what is wanted of one agent; its fleet worker waits for it."""
+    return Topic(f"agent:{agent}")
+
+
 def orders_topic(agent: ids.AgentId) -> Topic:
     """The topic of what an agent's harness must do at once (interrupt)."""
     return Topic(f"orders:{agent}")

@@ -1,0 +1,1 @@
+"""Short secrets of the host."""

@@ -1,0 +1,157 @@
+"""What is wanted of agents: start, stop, kill, restart; and who is who.
+
+These verbs only write what is wanted. The fleet loop makes it true.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from hyperhive import ports
+from hyperhive.domain import access, agents, errors, events, ids
+from hyperhive.services import lookup
+
+STATUS_MAX = 200
+REASON_MAX = 500
+
+
+class Fleet:
+    """Verbs over agents."""
+
+    def __init__(self, store: ports.Store, clock: ports.Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def start(self, caller: access.Caller, name: str, reason: str = "") -> agents.Agent:
+        """Want an agent running; no change when it already is or is about to be."""
+
+        def change(agent: agents.Agent) -> agents.Agent:
+            if agent.wanted is agents.Wanted.RUNNING and agent.phase in _UP:
+                return agent
+            return self._wanted_running(agent, caller, reason or "started")
+
+        return await self._order(caller, name, "start", change)
+
+    async def restart(self, caller: access.Caller, name: str, reason: str = "") -> agents.Agent:
+        """Want a fresh sandbox; two restarts asked for at once are one."""
+
+        def change(agent: agents.Agent) -> agents.Agent:
+            return self._wanted_running(agent, caller, reason or "restarted")
+
+        return await self._order(caller, name, "restart", change)
+
+    async def stop(self, caller: access.Caller, name: str, reason: str = "") -> agents.Agent:
+        """Want an agent stopped; its harness gets the time to end its turn."""
+        return await self._order(caller, name, "stop", lambda agent: self._stopped(agent, caller))
+
+    async def kill(self, caller: access.Caller, name: str, reason: str = "") -> agents.Agent:
+        """Want an agent stopped now: the whole process tree ends at once; state is kept."""
+
+        def change(agent: agents.Agent) -> agents.Agent:
+            return self._stopped(agent, caller)
+
+        return await self._order(caller, name, "kill", change, at_once=True)
+
+    async def set_status(self, caller: access.Caller, text: str) -> agents.Agent:
+        """Show one line about the caller's work on the page."""
+        line = " ".join(text.split())
+        if len(line) > STATUS_MAX:
+            raise errors.invalid(
+                f"cannot set the status: it has {len(line)} characters, the limit is {STATUS_MAX}"
+            )
+
+        def work(tx: ports.Tx) -> agents.Agent:
+            agent = dataclasses.replace(lookup.require_agent(tx, caller.agent_id), status=line)
+            tx.update_agent(agent)
+            tx.record(events.Event(events.EventKind.AGENT_STATUS_SET, agent=agent.id, text=line))
+            return agent
+
+        return await self._store.write(work)
+
+    async def identify(self, agent_id: ids.AgentId) -> access.Caller:
+        """Who the agent behind a socket is, as of now."""
+        agent = await self._store.read(lambda tx: lookup.require_agent(tx, agent_id))
+        return access.Caller(ids.PartyId(agent.id), agent.name, agent.role, "agent socket")
+
+    async def whoami(self, caller: access.Caller) -> dict[str, Any]:
+        """What an agent may know of itself."""
+        agent = await self._store.read(lambda tx: lookup.require_agent(tx, caller.agent_id))
+        return {"name": agent.name, "role": agent.role.value, "status": agent.status}
+
+    async def peers(self, caller: access.Caller) -> list[dict[str, Any]]:
+        """Who else is here: name, role, phase, state and status line."""
+        rows = await self._store.read(lambda tx: tx.list_agents())
+        return [
+            {
+                "name": agent.name,
+                "role": agent.role.value,
+                "phase": agent.phase.value,
+                "state": agent.turn_state.value,
+                "status": agent.status,
+            }
+            for agent in rows
+            if agent.id != caller.party
+        ]
+
+    # --- parts -------------------------------------------------------------------------
+
+    async def _order(
+        self,
+        caller: access.Caller,
+        name: str,
+        verb: str,
+        change: Callable[[agents.Agent], agents.Agent],
+        *,
+        at_once: bool = False,
+    ) -> agents.Agent:
+        access.require(caller, access.Right.MANAGER, f"{verb} an agent")
+
+        def work(tx: ports.Tx) -> agents.Agent:
+            agent = lookup.require_named(tx, name)
+            if agent.role is agents.Role.MANAGER and not caller.is_operator:
+                raise errors.forbidden(f"cannot {verb} the manager: only the operator may")
+            changed = change(agent)
+            if at_once:
+                tx.put_value(kill_key(agent.id), True)
+            else:
+                tx.delete_value(kill_key(agent.id))
+            if changed != agent or at_once:
+                tx.update_agent(changed)
+                tx.record(
+                    events.Event(
+                        events.EventKind.AGENT_WANTED,
+                        agent=agent.id,
+                        text=f"{verb} by {caller.name} on the {caller.via}",
+                        topics=(events.agent_topic(agent.id), events.FLEET),
+                    )
+                )
+            return changed
+
+        return await self._store.write(work)
+
+    def _wanted_running(
+        self, agent: agents.Agent, caller: access.Caller, reason: str
+    ) -> agents.Agent:
+        return dataclasses.replace(
+            agent,
+            wanted=agents.Wanted.RUNNING,
+            epoch=agent.epoch + 1,
+            crashes=0,
+            retry_at=None,
+            start_reason=f"{reason} (by {caller.name})"[:REASON_MAX],
+        )
+
+    def _stopped(self, agent: agents.Agent, caller: access.Caller) -> agents.Agent:
+        return dataclasses.replace(agent, wanted=agents.Wanted.STOPPED, retry_at=None)
+
+
+_UP = frozenset(
+    {agents.Phase.RUNNING, agents.Phase.STARTING, agents.Phase.SPAWNING, agents.Phase.CRASHED}
+)
+
+
+def kill_key(agent: ids.AgentId) -> str:
+    """The name of the value that says: end the sandbox without grace."""
+    return f"kill:{agent}"

@@ -1,0 +1,141 @@
+"""What the page and `hive status` show: one picture, and what changed since."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hyperhive import ports
+from hyperhive.domain import approvals, events, ids, messages
+from hyperhive.services import lookup, model_source
+from hyperhive.wire import views
+
+MESSAGES_SHOWN = 200
+FACTS_AT_ONCE = 500
+
+
+class Overview:
+    """Reads for pages; writes nothing."""
+
+    def __init__(
+        self,
+        store: ports.Store,
+        source: model_source.ModelSource,
+        *,
+        hive: str,
+        version: str,
+    ) -> None:
+        self._store = store
+        self._source = source
+        self._hive = hive
+        self._version = version
+
+    async def snapshot(self) -> dict[str, Any]:
+        """Everything that the dashboard shows, true at ``number``."""
+        model = await self._source.status()
+
+        def look(tx: ports.ReadTx) -> dict[str, Any]:
+            inbox = tx.list_messages(
+                recipient=ids.OPERATOR, states=[messages.MessageState.QUEUED], limit=MESSAGES_SHOWN
+            )
+            live = tx.list_approvals(states=approvals.LIVE, limit=200)
+            shown = {a.id: a for a in [*tx.list_approvals(limit=100), *live]}
+            return {
+                "number": tx.last_number(),
+                "hive": {"name": self._hive, "version": self._version, "model": model},
+                "agents": [
+                    views.agent_view(agent, tx.count_queued(ids.PartyId(agent.id)))
+                    for agent in tx.list_agents()
+                ],
+                "messages": [views.message_view(m) for m in tx.list_messages(limit=MESSAGES_SHOWN)],
+                "inbox": [views.message_view(m) for m in inbox],
+                "approvals": [
+                    views.approval_view(shown[key]) for key in sorted(shown, reverse=True)
+                ],
+            }
+
+        return await self._store.read(look)
+
+    async def updates_after(self, number: int) -> dict[str, Any] | None:
+        """The facts after *number* with the present rows they name; None when there are none."""
+        model = await self._source.status()
+
+        def look(tx: ports.ReadTx) -> dict[str, Any] | None:
+            facts = tx.facts_after(number, FACTS_AT_ONCE)
+            if not facts:
+                return None
+            return self._batch(tx, facts, model)
+
+        return await self._store.read(look)
+
+    async def wait(self, number: int) -> None:
+        """Return as soon as there is a fact after *number*."""
+        await self._store.changed(events.ANY, number)
+
+    async def messages(
+        self, *, agent: str | None, limit: int, before: int | None
+    ) -> list[dict[str, Any]]:
+        """The newest messages, or those to one agent or the operator (S7), newest first."""
+
+        def look(tx: ports.ReadTx) -> list[dict[str, Any]]:
+            recipient = None
+            if agent == ids.OPERATOR:
+                recipient = ids.OPERATOR
+            elif agent is not None:
+                recipient = ids.PartyId(lookup.require_named(tx, agent).id)
+            found = tx.list_messages(
+                recipient=recipient,
+                before=None if before is None else ids.MessageId(before),
+                limit=min(limit, 1000),
+            )
+            return [views.message_view(m) for m in found]
+
+        return await self._store.read(look)
+
+    def _batch(
+        self, tx: ports.ReadTx, facts: list[events.Fact], model: dict[str, Any]
+    ) -> dict[str, Any]:
+        agents_touched: dict[ids.AgentId, None] = {}
+        message_rows: dict[ids.MessageId, messages.Message] = {}
+        approval_rows: dict[ids.ApprovalId, approvals.Approval] = {}
+        for fact in facts:
+            event = fact.event
+            if event.agent is not None:
+                agents_touched[event.agent] = None
+            if event.message is not None:
+                message = tx.get_message(event.message)
+                if message is not None:
+                    message_rows[message.id] = message
+                    if message.recipient not in (ids.OPERATOR, ids.SYSTEM):
+                        agents_touched[ids.AgentId(message.recipient)] = None
+            if event.approval is not None:
+                approval = tx.get_approval(event.approval)
+                if approval is not None:
+                    approval_rows[approval.id] = approval
+        found = [tx.get_agent(agent) for agent in agents_touched]
+        return {
+            "number": facts[-1].number,
+            "hive": {"name": self._hive, "version": self._version, "model": model},
+            "facts": [fact_view(fact) for fact in facts],
+            "agents": [
+                views.agent_view(agent, tx.count_queued(ids.PartyId(agent.id)))
+                for agent in found
+                if agent is not None
+            ],
+            "messages": [views.message_view(m) for m in message_rows.values()],
+            "approvals": [views.approval_view(a) for a in approval_rows.values()],
+        }
+
+
+def fact_view(fact: events.Fact) -> dict[str, Any]:
+    """One fact as the stream shows it."""
+    event = fact.event
+    return {
+        "number": fact.number,
+        "at": views.timestamp(fact.at),
+        "kind": event.kind.value,
+        "agent": event.agent,
+        "message": event.message,
+        "approval": event.approval,
+        "turn": event.turn,
+        "text": event.text,
+    }

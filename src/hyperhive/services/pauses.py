@@ -1,0 +1,68 @@
+"""Pauses after failed turns: how long an agent waits before it tries again.
+
+A pause belongs to the credential that it failed with: a new credential ends it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+from typing import Final
+
+from hyperhive import ports
+from hyperhive.domain import ids, turns
+from hyperhive.wire import views
+
+SECONDS: Final = (5.0, 15.0, 60.0, 300.0)
+"""Between a failed turn and the next try, by failures in a row; the last one repeats."""
+
+
+def seconds_left(tx: ports.ReadTx, agent: ids.AgentId, now: datetime.datetime) -> float | None:
+    """How long the agent still pauses; infinity until something changes; None when it does not."""
+    pause = tx.get_value(_key(agent))
+    if pause is None or pause["source"] != tx.get_value("model_source"):
+        return None
+    if pause["until"] is None:
+        return math.inf
+    left = float(pause["until"]) - now.timestamp()
+    return left if left > 0 else None
+
+
+def begin(
+    tx: ports.Tx,
+    agent: ids.AgentId,
+    now: datetime.datetime,
+    outcome: turns.Outcome,
+    note: str,
+    retry_at: float | None,
+) -> str:
+    """Start a pause after a failed turn and return the sentence that the page shows.
+
+    A rate limit lasts until *retry_at* (Unix seconds) when the API named a time to come; a refused
+    credential lasts until the operator gives another.
+    """
+    earlier = tx.get_value(_key(agent))
+    failures = (int(earlier["failures"]) if earlier else 0) + 1
+    until: float | None = now.timestamp() + SECONDS[min(failures, len(SECONDS)) - 1]
+    if outcome is turns.Outcome.NEEDS_LOGIN:
+        until = None
+    elif outcome is turns.Outcome.RATE_LIMITED:
+        named = retry_at is not None and retry_at > now.timestamp()
+        until = retry_at if named else now.timestamp() + SECONDS[-1]
+    tx.put_value(
+        _key(agent),
+        {"until": until, "failures": failures, "source": tx.get_value("model_source")},
+    )
+    if until is None:
+        return note or "the model's side refused the credential"
+    moment = datetime.datetime.fromtimestamp(until, datetime.UTC)
+    return f"{note or 'the turn failed'}; next try at {views.timestamp(moment)}"
+
+
+def clear(tx: ports.Tx, agent: ids.AgentId) -> None:
+    """Forget the pause and the failures in a row."""
+    tx.delete_value(_key(agent))
+
+
+def _key(agent: ids.AgentId) -> str:
+    return f"pause:{agent}"

@@ -1,0 +1,370 @@
+"""Turns: mail is leased to a turn, and the end of the turn decides what becomes of it.
+
+The harness asks (`take`), the daemon answers when there is something to do: mail
+is there, the agent is wanted, a model credential exists, and no pause after a
+failure is running. So an idle agent costs nothing, and nobody polls.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Final
+
+from hyperhive import ports
+from hyperhive.domain import access, agents, errors, events, ids, messages, turns
+from hyperhive.services import lookup, messaging, pauses, prompts, waiting
+from hyperhive.wire import agent_protocol, views
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TurnSettings:
+    """What every turn plan carries besides the mail."""
+
+    hive: str
+    pronouns: str
+    model: str
+    warm_seconds: float
+    warm_bytes: int
+    max_retries: int
+    turn_seconds: float
+    tools: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FinishReport:
+    """What a harness says at the end of a turn."""
+
+    outcome: turns.Outcome
+    note: str = ""
+    tool_calls: int = 0
+    usage: turns.Usage = dataclasses.field(default_factory=turns.Usage)
+    retry_at: float | None = None
+    """Unix seconds at which a rate limit ends, when the API named it."""
+
+
+class Turns:
+    """Everything that a harness asks of the daemon about turns."""
+
+    def __init__(
+        self,
+        store: ports.Store,
+        clock: ports.Clock,
+        settings: TurnSettings,
+        model_ready: Callable[[], bool],
+        run_id: str,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._model_ready = model_ready
+        self._run_id = run_id
+
+    async def hello(self, agent_id: ids.AgentId, boot: str) -> dict[str, Any]:
+        """Greet a harness; a turn of an earlier one of this agent is lost and its mail returns."""
+
+        def work(tx: ports.Tx) -> agents.Agent:
+            agent = lookup.require_agent(tx, agent_id)
+            current = tx.get_value(_running_key(agent_id))
+            if current is not None and current["boot"] != boot:
+                self._lose(tx, agent, "the harness was started again")
+            agent = lookup.require_agent(tx, agent_id)
+            if agent.turn_state is agents.TurnState.OFFLINE:
+                self._set_state(tx, agent, agents.TurnState.IDLE, "")
+            return agent
+
+        agent = await self._store.write(work)
+        return {
+            "protocol": agent_protocol.PROTOCOL,
+            "agent": {"id": agent.id, "name": agent.name, "role": agent.role.value},
+            "hive": self._settings.hive,
+            "daemon": self._run_id,
+        }
+
+    async def take(self, agent_id: ids.AgentId, boot: str) -> dict[str, Any]:
+        """Return the plan of the next turn; parks without limit until there is one."""
+        while True:
+            number = self._store.number()
+            pause = await self._store.read(lambda tx: self._pause_before_turn(tx, agent_id, boot))
+            if pause is None:
+                plan = await self._store.write(lambda tx: self._begin(tx, agent_id, boot))
+                if plan is not None:
+                    return plan
+                pause = float("inf")
+            waits = [
+                self._store.changed(events.inbox_topic(ids.PartyId(agent_id)), number),
+                self._store.changed(events.SETTINGS, number),
+                self._store.changed(events.agent_topic(agent_id), number),
+            ]
+            if pause != float("inf"):
+                waits.append(self._sleep(pause))
+            await waiting.first(*waits)
+
+    async def session_exists(self, agent_id: ids.AgentId, turn: ids.TurnId, session: str) -> None:
+        """Note that the session is on disk, so that the next turn resumes it."""
+
+        def work(tx: ports.Tx) -> None:
+            agent = lookup.require_agent(tx, agent_id)
+            row = tx.get_turn(turn)
+            if row is None or row.agent != agent_id:
+                raise errors.not_found(f"cannot note a session: no turn {turn} of {agent.name}")
+            if agent.session_id != session or not agent.session_started:
+                tx.update_agent(
+                    dataclasses.replace(agent, session_id=session, session_started=True)
+                )
+
+        await self._store.write(work)
+
+    async def finish(self, agent_id: ids.AgentId, turn: ids.TurnId, report: FinishReport) -> None:
+        """End a turn: settle or return its mail. Saying it twice is harmless."""
+        if report.outcome is turns.Outcome.RUNNING or report.outcome is turns.Outcome.LOST:
+            raise errors.invalid(f"cannot finish a turn as {report.outcome.value}")
+
+        def work(tx: ports.Tx) -> None:
+            agent = lookup.require_agent(tx, agent_id)
+            row = tx.get_turn(turn)
+            if row is None or row.agent != agent_id:
+                raise errors.not_found(f"cannot finish: no turn {turn} of {agent.name}")
+            if row.outcome is not turns.Outcome.RUNNING:
+                return
+            self._end(tx, agent, row, report)
+
+        await self._store.write(work)
+
+    async def report_state(self, agent_id: ids.AgentId, state: agents.TurnState, note: str) -> None:
+        """Note what the harness is doing; unchanged reports write nothing."""
+
+        def work(tx: ports.Tx) -> None:
+            agent = lookup.require_agent(tx, agent_id)
+            if agent.turn_state is not state or agent.turn_note != note:
+                self._set_state(tx, agent, state, note)
+
+        await self._store.write(work)
+
+    async def interrupt(self, caller: access.Caller, name: str) -> agents.Agent:
+        """Ask the running turn of an agent to stop now; CONFLICT when none is running."""
+        access.require(caller, access.Right.OPERATOR, "interrupt a turn")
+
+        def work(tx: ports.Tx) -> agents.Agent:
+            agent = lookup.require_named(tx, name)
+            current = tx.get_value(_running_key(agent.id))
+            if current is None:
+                raise errors.conflict(f"cannot interrupt {agent.name}: no turn is running")
+            tx.put_value(_interrupt_key(agent.id), current["turn"])
+            tx.record(
+                events.Event(
+                    events.EventKind.TURN_INTERRUPT_ASKED,
+                    agent=agent.id,
+                    turn=ids.TurnId(current["turn"]),
+                    text=f"by {caller.name} on the {caller.via}",
+                    topics=(events.orders_topic(agent.id),),
+                )
+            )
+            return agent
+
+        return await self._store.write(work)
+
+    async def orders(self, agent_id: ids.AgentId, turn: ids.TurnId) -> str:
+        """Park until the operator orders something for *turn*: "interrupt"."""
+        while True:
+            number = self._store.number()
+            asked = await self._store.read(lambda tx: tx.get_value(_interrupt_key(agent_id)))
+            if asked == turn:
+                return "interrupt"
+            await self._store.changed(events.orders_topic(agent_id), number)
+
+    # --- inside transactions -----------------------------------------------------------
+
+    def lose_in(self, tx: ports.Tx, agent: agents.Agent, note: str) -> None:
+        """In a transaction: the sandbox of *agent* ended; its turn is lost, its mail returns."""
+        self._lose(tx, agent, note)
+        self._set_state(tx, lookup.require_agent(tx, agent.id), agents.TurnState.OFFLINE, "")
+
+    def _pause_before_turn(
+        self, tx: ports.ReadTx, agent_id: ids.AgentId, boot: str
+    ) -> float | None:
+        """Seconds until a turn may begin; infinity until something changes; None for now."""
+        agent = lookup.require_agent(tx, agent_id)
+        current = tx.get_value(_running_key(agent_id))
+        if current is not None and current["boot"] == boot:
+            return None
+        if agent.wanted is not agents.Wanted.RUNNING or not self._model_ready():
+            return float("inf")
+        if tx.count_queued(ids.PartyId(agent_id)) == 0:
+            return float("inf")
+        return pauses.seconds_left(tx, agent_id, self._clock.now())
+
+    def _begin(self, tx: ports.Tx, agent_id: ids.AgentId, boot: str) -> dict[str, Any] | None:
+        agent = lookup.require_agent(tx, agent_id)
+        current = tx.get_value(_running_key(agent_id))
+        if current is not None and current["boot"] == boot:
+            row = tx.get_turn(ids.TurnId(current["turn"]))
+            assert row is not None
+            return self._plan(tx, agent, row, tx.list_leased(lease=row.id))
+        if current is not None:
+            self._lose(tx, agent, "another harness took over")
+            agent = lookup.require_agent(tx, agent_id)
+        now = self._clock.now()
+        turn_id = ids.new_turn_id()
+        leased = tx.lease_messages(ids.PartyId(agent_id), turn_id, now, 1)
+        if not leased:
+            return None
+        row = turns.Turn(
+            id=turn_id,
+            agent=agent_id,
+            started_at=now,
+            ended_at=None,
+            outcome=turns.Outcome.RUNNING,
+            note="",
+            woke_by=leased[0].sender_name,
+            model=agent.model or self._settings.model,
+            tool_calls=0,
+            usage=turns.Usage(),
+        )
+        tx.insert_turn(row)
+        tx.put_value(_running_key(agent_id), {"turn": turn_id, "boot": boot})
+        for message in leased:
+            tx.record(
+                events.Event(
+                    events.EventKind.MESSAGE_LEASED,
+                    agent=agent_id,
+                    message=message.id,
+                    turn=turn_id,
+                )
+            )
+        tx.record(events.Event(events.EventKind.TURN_STARTED, agent=agent_id, turn=turn_id))
+        self._set_state(tx, agent, agents.TurnState.THINKING, "")
+        return self._plan(tx, agent, row, leased)
+
+    def _plan(
+        self,
+        tx: ports.ReadTx,
+        agent: agents.Agent,
+        row: turns.Turn,
+        leased: list[messages.Message],
+    ) -> dict[str, Any]:
+        return {
+            "turn": row.id,
+            "model": row.model,
+            "session": agent.session_id,
+            "resume": agent.session_started,
+            "system_prompt": prompts.render(
+                agent, hive=self._settings.hive, pronouns=self._settings.pronouns
+            ),
+            "woke_by": row.woke_by,
+            "messages": [wire_message(message) for message in leased],
+            "unread": tx.count_queued(ids.PartyId(agent.id)),
+            "settings": {
+                "warm_seconds": self._settings.warm_seconds,
+                "warm_bytes": self._settings.warm_bytes,
+                "max_retries": self._settings.max_retries,
+                "turn_seconds": self._settings.turn_seconds,
+                "tools": list(self._settings.tools),
+                "allowed_tools": [*self._settings.tools, "mcp__hive"],
+            },
+        }
+
+    def _end(
+        self, tx: ports.Tx, agent: agents.Agent, row: turns.Turn, report: FinishReport
+    ) -> None:
+        now = self._clock.now()
+        tx.update_turn(
+            dataclasses.replace(
+                row,
+                ended_at=now,
+                outcome=report.outcome,
+                note=report.note,
+                tool_calls=report.tool_calls,
+                usage=report.usage,
+            )
+        )
+        tx.delete_value(_running_key(agent.id))
+        tx.delete_value(_interrupt_key(agent.id))
+        if report.outcome in turns.FINAL_HANDLED:
+            messaging.settle(tx, now, row.id)
+            pauses.clear(tx, agent.id)
+            state, note = agents.TurnState.IDLE, ""
+        else:
+            leased = tx.list_leased(lease=row.id)
+            if report.tool_calls == 0 and report.outcome in _PARKED:
+                # The model never worked on this mail: it does not count as a delivery.
+                leased = [dataclasses.replace(m, deliveries=m.deliveries - 1) for m in leased]
+            messaging.give_back(tx, now, leased)
+            state = _PARKED.get(report.outcome, agents.TurnState.BACKING_OFF)
+            note = pauses.begin(tx, agent.id, now, report.outcome, report.note, report.retry_at)
+        tx.record(
+            events.Event(
+                events.EventKind.TURN_ENDED,
+                agent=agent.id,
+                turn=row.id,
+                text=report.outcome.value,
+                # A returned message wakes `take`, which must see the pause: same commit.
+                topics=(events.inbox_topic(ids.PartyId(agent.id)),),
+            )
+        )
+        self._set_state(tx, lookup.require_agent(tx, agent.id), state, note)
+
+    def _lose(self, tx: ports.Tx, agent: agents.Agent, note: str) -> None:
+        current = tx.get_value(_running_key(agent.id))
+        now = self._clock.now()
+        if current is not None:
+            row = tx.get_turn(ids.TurnId(current["turn"]))
+            assert row is not None
+            tx.update_turn(
+                dataclasses.replace(row, ended_at=now, outcome=turns.Outcome.LOST, note=note)
+            )
+            tx.delete_value(_running_key(agent.id))
+            tx.delete_value(_interrupt_key(agent.id))
+            tx.record(
+                events.Event(
+                    events.EventKind.TURN_ENDED, agent=agent.id, turn=row.id, text=f"lost: {note}"
+                )
+            )
+        messaging.give_back(tx, now, tx.list_leased(recipient=ids.PartyId(agent.id)))
+
+    def _set_state(
+        self, tx: ports.Tx, agent: agents.Agent, state: agents.TurnState, note: str
+    ) -> None:
+        now = self._clock.now()
+        tx.update_agent(
+            dataclasses.replace(
+                agent,
+                turn_state=state,
+                turn_note=note[:500],
+                turn_since=agent.turn_since if agent.turn_state is state else now,
+            )
+        )
+        tx.record(
+            events.Event(events.EventKind.TURN_STATE_CHANGED, agent=agent.id, text=state.value)
+        )
+
+    async def _sleep(self, seconds: float) -> int:
+        await self._clock.sleep(seconds)
+        return 0
+
+
+_PARKED: Final = {
+    turns.Outcome.NEEDS_LOGIN: agents.TurnState.NEEDS_LOGIN,
+    turns.Outcome.RATE_LIMITED: agents.TurnState.RATE_LIMITED,
+}
+
+
+def wire_message(message: messages.Message) -> dict[str, Any]:
+    """A message as a turn plan and the tool `recv` show it."""
+    return {
+        "id": message.id,
+        "from": message.sender_name,
+        "type": message.type.value,
+        "body": message.body,
+        "in_reply_to": message.in_reply_to,
+        "sent_at": views.timestamp(message.sent_at),
+        "redelivered": message.redelivered,
+    }
+
+
+def _running_key(agent: ids.AgentId) -> str:
+    return f"turn:{agent}"
+
+
+def _interrupt_key(agent: ids.AgentId) -> str:
+    return f"interrupt:{agent}"
