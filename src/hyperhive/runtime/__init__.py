@@ -1,0 +1,1 @@
+"""Loops that look at the facts and move the world."""

@@ -147,9 +147,7 @@ class Fleet:
         return dataclasses.replace(agent, wanted=agents.Wanted.STOPPED, retry_at=None)
 
 
-_UP = frozenset(
-    {agents.Phase.RUNNING, agents.Phase.STARTING, agents.Phase.SPAWNING, agents.Phase.CRASHED}
-)
+_UP = frozenset({agents.Phase.RUNNING, agents.Phase.STARTING, agents.Phase.SPAWNING})
 
 
 def kill_key(agent: ids.AgentId) -> str:

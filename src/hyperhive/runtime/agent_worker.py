@@ -1,0 +1,308 @@
+"""Looks after one agent's sandbox: one step at a time, each ending in a written row.
+
+The worker reads the row, does the step that `next_step` names, writes what came
+of it, and waits for a change of the row, the end of the sandbox or the time of a
+retry. Dying anywhere leaves a row from which the next daemon goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Protocol
+
+import structlog
+
+from hyperhive import ports
+from hyperhive.domain import agents, errors, events, ids, machine
+from hyperhive.services import fleet, lookup, messaging, spawning, turns, waiting
+
+GRACE: Final = 8.0
+"""Seconds that a harness gets to end its turn when it is stopped."""
+HEALTHY: Final = datetime.timedelta(minutes=10)
+"""A sandbox that ran this long has earned a fresh count of crashes."""
+BACKOFF_MAX: Final = 300.0
+
+
+class Doors(Protocol):
+    """What the daemon serves to one sandbox: its socket, and listeners inside."""
+
+    async def open(self, agent: agents.Agent, spec: ports.SandboxSpec) -> None:
+        """Serve the agent's socket; before the sandbox starts or is adopted."""
+        ...
+
+    async def attach(self, agent: agents.Agent, listeners: Mapping[int, socket.socket]) -> None:
+        """Serve the gateway and the egress proxy on the listeners inside."""
+        ...
+
+    async def close(self, agent: ids.AgentId) -> None:
+        """Stop serving this sandbox; no error when nothing is served."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkerParts:
+    """What every worker works with."""
+
+    store: ports.Store
+    clock: ports.Clock
+    sandbox: ports.Sandbox
+    doors: Doors
+    turns: turns.Turns
+    spec: Callable[[agents.Agent], Awaitable[ports.SandboxSpec]]
+    """Makes the directories of an agent (idempotent) and says how to start it."""
+    crash_limit: int
+    log: structlog.typing.FilteringBoundLogger
+
+
+class Step(enum.Enum):
+    """What to do next for an agent."""
+
+    CREATE = "create"
+    START = "start"
+    STOP = "stop"
+    REST = "rest"
+
+
+def next_step(agent: agents.Agent, now: datetime.datetime) -> Step:
+    """The one next step that brings *agent* nearer to what is wanted."""
+    phase, wanted = agent.phase, agent.wanted is agents.Wanted.RUNNING
+    if phase is agents.Phase.SPAWNING:
+        return Step.CREATE
+    if phase is agents.Phase.STARTING or phase is agents.Phase.STOPPING:
+        # Only an earlier daemon can have left these behind: end what it started, then go on.
+        return Step.STOP
+    if phase is agents.Phase.RUNNING:
+        return Step.REST if wanted and agent.epoch == agent.running_epoch else Step.STOP
+    if phase is agents.Phase.STOPPED:
+        return Step.START if wanted else Step.REST
+    if not wanted:
+        return Step.STOP
+    if agent.epoch != agent.running_epoch:
+        return Step.START
+    if phase is agents.Phase.CRASHED and (agent.retry_at is None or agent.retry_at <= now):
+        return Step.START
+    return Step.REST
+
+
+class AgentWorker:
+    """The worker of one agent."""
+
+    def __init__(self, agent: ids.AgentId, parts: WorkerParts) -> None:
+        self._id = agent
+        self._parts = parts
+
+    async def run(self) -> None:
+        """Until cancelled: adopt, then step after step."""
+        await self._adopt()
+        while True:
+            number = self._parts.store.number()
+            agent = await self._row()
+            step = next_step(agent, self._parts.clock.now())
+            if step is Step.CREATE:
+                await self._move(agents.Move.CREATE)
+            elif step is Step.START:
+                await self._start()
+            elif step is Step.STOP:
+                await self._stop(agent)
+            else:
+                await self._rest(agent, number)
+
+    async def _rest(self, agent: agents.Agent, number: int) -> None:
+        store, clock = self._parts.store, self._parts.clock
+        waits: list[Awaitable[object]] = [store.changed(events.agent_topic(self._id), number)]
+        if agent.phase is agents.Phase.RUNNING and agent.sandbox is not None:
+            waits.append(self._note_exit(agent.sandbox))
+        elif agent.phase is agents.Phase.CRASHED and agent.retry_at is not None:
+            waits.append(clock.sleep((agent.retry_at - clock.now()).total_seconds()))
+        await waiting.first(*waits)
+
+    async def _adopt(self) -> None:
+        """After a start of the daemon: take up a sandbox that runs, note one that does not."""
+        agent = await self._row()
+        if agent.phase is not agents.Phase.RUNNING or agent.sandbox is None:
+            return
+        sandbox, identity = self._parts.sandbox, agent.sandbox
+        if not await sandbox.is_running(self._id, identity):
+            await self._note_absence(identity)
+            return
+        try:
+            spec = await self._parts.spec(agent)
+            await self._parts.doors.open(agent, spec)
+            listeners = {
+                port: await sandbox.open_port(self._id, identity, port) for port in spec.ports
+            }
+            await self._parts.doors.attach(agent, listeners)
+            self._parts.log.info("adopted a running sandbox", agent=agent.name, pid=identity.pid)
+        except errors.HiveError as error:
+            self._parts.log.warning("cannot adopt", agent=agent.name, reason=error.message)
+            await self._parts.doors.close(self._id)
+            await sandbox.kill(self._id, identity)
+
+    async def shut_down(self) -> None:
+        """End the sandbox but keep what is wanted: the next daemon starts it again."""
+        agent = await self._row()
+        if agent.phase in (agents.Phase.RUNNING, agents.Phase.STARTING, agents.Phase.STOPPING):
+            await self._stop(agent)
+
+    async def _note_absence(self, identity: agents.SandboxIdentity) -> None:
+        """The sandbox ended while no daemon looked: a reboot, say (S61)."""
+        end = await self._parts.sandbox.wait(self._id, identity)
+        await self._move(agents.Move.STOP)
+
+        def work(tx: ports.Tx) -> None:
+            row = lookup.require_agent(tx, self._id)
+            reason = f"it had ended while the hive was down: {end.reason}"
+            row = dataclasses.replace(row, sandbox=None, start_reason=reason)
+            self._write(tx, row, agents.Move.STOPPED, reason)
+            self._parts.turns.lose_in(tx, lookup.require_agent(tx, self._id), reason)
+
+        await self._parts.store.write(work)
+
+    async def _start(self) -> None:
+        agent = await self._move(agents.Move.START)
+        parts = self._parts
+        try:
+            spec = await parts.spec(agent)
+            await parts.doors.open(agent, spec)
+            started = await parts.sandbox.start(spec)
+            await parts.doors.attach(agent, started.listeners)
+        except errors.HiveError as error:
+            parts.log.warning("cannot start", agent=agent.name, reason=error.message)
+            await parts.doors.close(self._id)
+            await self._failed(agents.Move.FAIL, error.message)
+            return
+
+        def work(tx: ports.Tx) -> None:
+            row = lookup.require_agent(tx, self._id)
+            first = agent.running_epoch == 0
+            self._write(
+                tx,
+                dataclasses.replace(
+                    row, running_epoch=agent.epoch, sandbox=started.identity, retry_at=None
+                ),
+                agents.Move.STARTED,
+                "",
+            )
+            spawning.settle(tx, parts.clock, row, ok=True, note="")
+            if not first:
+                # S5: inside the one shared operation, so that no path can forget it.
+                messaging.post_event(
+                    tx,
+                    parts.clock.now(),
+                    row,
+                    "restarted",
+                    reason=agent.start_reason,
+                    hint="your notes are in /state and your session continues",
+                )
+
+        await parts.store.write(work)
+        parts.log.info("started", agent=agent.name, pid=started.identity.pid)
+
+    async def _stop(self, agent: agents.Agent) -> None:
+        parts = self._parts
+        identity = agent.sandbox
+        if agent.phase is agents.Phase.RUNNING or agent.phase is agents.Phase.STARTING:
+            agent = await self._move(agents.Move.STOP)
+        if identity is None:
+            spec = await parts.spec(agent)
+            identity = await parts.sandbox.find_left(self._id, spec.run_dir)
+        at_once = await parts.store.read(lambda tx: tx.get_value(fleet.kill_key(self._id)))
+        if identity is not None:
+            if at_once:
+                await parts.sandbox.kill(self._id, identity)
+            else:
+                await parts.sandbox.stop(self._id, identity, GRACE)
+        await parts.doors.close(self._id)
+
+        def work(tx: ports.Tx) -> None:
+            row = lookup.require_agent(tx, self._id)
+            note = f"killed: {row.start_reason}" if at_once else ""
+            self._write(tx, dataclasses.replace(row, sandbox=None), agents.Move.STOPPED, note)
+            self._parts.turns.lose_in(
+                tx, lookup.require_agent(tx, self._id), "the sandbox was stopped"
+            )
+            if at_once:
+                tx.delete_value(fleet.kill_key(self._id))
+                self._tell_manager(tx, row, "killed")
+
+        await parts.store.write(work)
+        parts.log.info("stopped", agent=agent.name)
+
+    async def _note_exit(self, identity: agents.SandboxIdentity) -> None:
+        end = await self._parts.sandbox.wait(self._id, identity)
+        await self._parts.doors.close(self._id)
+        code = "" if end.code is None else f" (exit code {end.code})"
+        await self._failed(agents.Move.EXITED, f"{end.reason}{code}")
+
+    async def _failed(self, move: agents.Move, note: str) -> None:
+        """Write a failed start or an unasked exit: retry with backoff, or halt."""
+        parts = self._parts
+        now = parts.clock.now()
+
+        def work(tx: ports.Tx) -> None:
+            row = lookup.require_agent(tx, self._id)
+            healthy = move is agents.Move.EXITED and now - row.phase_since > HEALTHY
+            crashes = 1 if healthy else row.crashes + 1
+            delay = min(2.0 ** (crashes - 1), BACKOFF_MAX)
+            changed = dataclasses.replace(
+                row,
+                sandbox=None,
+                crashes=crashes,
+                running_epoch=row.epoch if move is agents.Move.FAIL else row.running_epoch,
+                retry_at=now + datetime.timedelta(seconds=delay),
+                start_reason=f"restarted after a failure: {note}"[:500],
+            )
+            if spawning.settle(tx, parts.clock, row, ok=False, note=note):
+                # A spawn that failed stays down until a person looks; its approval says why.
+                changed = dataclasses.replace(changed, wanted=agents.Wanted.STOPPED)
+            self._write(tx, changed, move, note)
+            parts.turns.lose_in(tx, lookup.require_agent(tx, self._id), note)
+            if crashes >= parts.crash_limit:
+                halted = dataclasses.replace(lookup.require_agent(tx, self._id), retry_at=None)
+                self._write(tx, halted, agents.Move.GIVE_UP, f"{crashes} failures in a row: {note}")
+                messaging.post(
+                    tx,
+                    now,
+                    sender=ids.SYSTEM,
+                    sender_name="system",
+                    recipient=ids.OPERATOR,
+                    recipient_name="operator",
+                    body=f"{row.name} is halted after {crashes} failures in a row: {note}. "
+                    f"Look at its log, then start it again.",
+                )
+            if move is agents.Move.EXITED:
+                self._tell_manager(tx, row, "container_crash")
+
+        await parts.store.write(work)
+        parts.log.warning("failed", agent=self._id, note=note)
+
+    def _tell_manager(self, tx: ports.Tx, about: agents.Agent, event: str) -> None:
+        if about.role is agents.Role.MANAGER:
+            return
+        manager = tx.find_agent(ids.MANAGER_NAME)
+        if manager is not None:
+            messaging.post_event(tx, self._parts.clock.now(), manager, event, agent=about.name)
+
+    async def _row(self) -> agents.Agent:
+        return await self._parts.store.read(lambda tx: lookup.require_agent(tx, self._id))
+
+    async def _move(self, move: agents.Move) -> agents.Agent:
+        return await self._parts.store.write(
+            lambda tx: self._write(tx, lookup.require_agent(tx, self._id), move, "")
+        )
+
+    def _write(self, tx: ports.Tx, row: agents.Agent, move: agents.Move, note: str) -> agents.Agent:
+        """In a transaction: take one edge of the table; *row* carries the other changes."""
+        moved = dataclasses.replace(
+            row,
+            phase=machine.advance(agents.TABLE, row.phase, move, f"agent {row.name}"),
+            phase_since=self._parts.clock.now(),
+            phase_note=note[:2000],
+        )
+        tx.update_agent(moved)
+        tx.record(events.Event(events.EventKind.AGENT_MOVED, agent=row.id, text=moved.phase.value))
+        return moved
