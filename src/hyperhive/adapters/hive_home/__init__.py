@@ -1,0 +1,1 @@
+"""The home directory of a hive."""

@@ -1,0 +1,38 @@
+"""Hourly retention: old handled mail and old terminal events go (S6, S100)."""
+
+from __future__ import annotations
+
+import datetime
+
+from hyperhive import ports
+from hyperhive.services import messaging
+
+PERIOD = 3600.0
+
+
+class SweepLoop:
+    """The first pass is at start; then one an hour."""
+
+    def __init__(
+        self,
+        mail: messaging.Messaging,
+        live_log: ports.LiveLog,
+        clock: ports.Clock,
+        live_days: float,
+    ) -> None:
+        self._mail = mail
+        self._live_log = live_log
+        self._clock = clock
+        self._live_days = live_days
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self.run_once()
+            await self._clock.sleep(PERIOD)
+
+    async def run_once(self) -> None:
+        """One pass over both stores."""
+        await self._mail.sweep()
+        before = self._clock.now() - datetime.timedelta(days=self._live_days)
+        await self._live_log.sweep(before)
