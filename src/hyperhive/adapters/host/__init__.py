@@ -1,0 +1,1 @@
+"""The host itself: Debian packages that a hive stands on, and facts for the doctor."""

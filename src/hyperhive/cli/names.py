@@ -1,0 +1,24 @@
+"""Arguments that name things, with completion of what exists now."""
+
+from __future__ import annotations
+
+import click
+
+from hyperhive.cli import client, options
+from hyperhive.domain import errors
+
+_COMPLETION_SECONDS = 1.0
+
+
+def _complete_agents(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    call = options.build(ctx.params.get("home"), json=True, no_color=True)
+    try:
+        rows = call.client.call("list", seconds=_COMPLETION_SECONDS)["agents"]
+    except (client.NoDaemon, client.DaemonBug, errors.HiveError):
+        # A shell that completes has nowhere to show an error.
+        return []
+    return [row["name"] for row in rows if row["name"].startswith(incomplete)]
+
+
+agent = click.argument("name", metavar="NAME", shell_complete=_complete_agents)
+recipient = click.argument("to", metavar="TO", shell_complete=_complete_agents)
