@@ -157,11 +157,10 @@ class MemoryTx:
         return self._count("slot")
 
     def insert_message(self, message: messages.Message) -> messages.Message:
-        if message.key is not None:
-            if (message.sender, message.key) in self._tables.keys:
-                raise errors.conflict(
-                    f"cannot send: {message.sender_name} has used the key {message.key!r} before"
-                )
+        if message.key is not None and (message.sender, message.key) in self._tables.keys:
+            raise errors.conflict(
+                f"cannot send: {message.sender_name} has used the key {message.key!r} before"
+            )
         stored = rows.message_with_id(message, self._count("message_id"))
         self._put(self._tables.messages, stored.id, stored)
         if message.key is not None:
