@@ -38,6 +38,8 @@ class MessageType(enum.Enum):
     """What a message is; set by the daemon, never read out of a body."""
 
     TEXT = "text"
+    BROADCAST = "broadcast"
+    """To everybody at once; it may need no action from the one who reads it."""
     EVENT = "event"
     """From the system; the body is JSON with a field ``event``."""
 
