@@ -1,0 +1,106 @@
+// The one stream of the page, and the truth about whether it runs.
+
+import { get } from "./api.js";
+import { applyFacts, loadSnapshot, number } from "./state.js";
+import { signal } from "./vendor/preact.js";
+
+/** `state` is "connecting", "live", "reconnecting" or "paused"; `since` is when that began. */
+export const connection = signal({ state: "connecting", since: Date.now() });
+
+const RETRY_FIRST = 1000;
+const RETRY_MOST = 15000;
+const HIDDEN_MOST = 30000;
+
+let source = null;
+let terminal = null;
+let retry = RETRY_FIRST;
+let retryTimer = 0;
+let hiddenTimer = 0;
+
+function become(state) {
+  if (connection.value.state !== state) connection.value = { state, since: Date.now() };
+}
+
+function address() {
+  const query = new URLSearchParams({ after: String(number.value) });
+  if (terminal) {
+    query.set("agent", terminal.agent);
+    query.set("terminal", String(terminal.number()));
+  }
+  return `/api/live?${query}`;
+}
+
+function close() {
+  clearTimeout(retryTimer);
+  source?.close();
+  source = null;
+}
+
+function open() {
+  close();
+  const mine = new EventSource(address());
+  source = mine;
+  mine.addEventListener("open", () => {
+    retry = RETRY_FIRST;
+    become("live");
+  });
+  mine.addEventListener("facts", (event) => applyFacts(JSON.parse(event.data)));
+  mine.addEventListener("terminal", (event) => terminal?.take(JSON.parse(event.data).events));
+  mine.addEventListener("resync", () => reload());
+  mine.addEventListener("signed-out", () => location.reload());
+  mine.addEventListener("error", () => {
+    become("reconnecting");
+    // While CONNECTING the browser tries again by itself; CLOSED means that it was refused.
+    if (mine.readyState === EventSource.CLOSED) reopenLater();
+  });
+}
+
+function reopenLater() {
+  close();
+  retryTimer = setTimeout(async () => {
+    retry = Math.min(retry * 2, RETRY_MOST);
+    try {
+      await get("/api/snapshot"); // A 401 here leads to the way in; a refusal to another try.
+      open();
+    } catch {
+      reopenLater();
+    }
+  }, retry);
+}
+
+async function reload() {
+  close();
+  become("reconnecting");
+  try {
+    await loadSnapshot();
+    await terminal?.reload();
+    open();
+  } catch {
+    reopenLater();
+  }
+}
+
+// A browser opens six connections to one host at most: tabs that nobody looks at give theirs back.
+function onVisibility() {
+  clearTimeout(hiddenTimer);
+  if (document.hidden) {
+    hiddenTimer = setTimeout(() => {
+      close();
+      become("paused");
+    }, HIDDEN_MOST);
+  } else if (!source) {
+    become("reconnecting");
+    open();
+  }
+}
+
+/**
+ * Follow the hive from the number of the picture on. `feed`, when given, is the terminal of one
+ * agent: {agent, number() -> last one seen, take(events), reload()}.
+ */
+export function follow(feed = null) {
+  terminal = feed;
+  open();
+  document.addEventListener("visibilitychange", onVisibility);
+  addEventListener("online", () => !document.hidden && open());
+}

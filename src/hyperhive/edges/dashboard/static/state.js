@@ -1,0 +1,85 @@
+// What the page knows: the picture at a number, and how the stream changes it. Rows are replaced by
+// key and never edited, so a component redraws only when its own row is another one.
+
+import { act, get } from "./api.js";
+import { batch, computed, signal } from "./vendor/preact.js";
+
+const MESSAGES_KEPT = 400;
+
+export const loaded = signal(false);
+export const number = signal(0);
+export const hive = signal({ name: "hive", version: "", model: { kind: "none", ready: true } });
+export const agents = signal(new Map());
+export const approvals = signal(new Map());
+export const messages = signal(new Map());
+export const lastFacts = signal([]);
+
+export const agentList = computed(() =>
+  [...agents.value.values()].sort(
+    (a, b) => (b.role === "manager") - (a.role === "manager") || (a.name < b.name ? -1 : 1),
+  ),
+);
+export const messageList = computed(() => [...messages.value.values()].sort((a, b) => b.id - a.id));
+export const inbox = computed(() =>
+  messageList.value.filter((m) => m.to === "operator" && m.state === "queued"),
+);
+export const approvalList = computed(() => [...approvals.value.values()].sort((a, b) => b.id - a.id));
+export const pending = computed(() => approvalList.value.filter((a) => a.state === "pending"));
+export const working = computed(() =>
+  approvalList.value.filter((a) => a.state === "approved" || a.state === "building"),
+);
+export const decided = computed(() =>
+  approvalList.value.filter((a) => !["pending", "approved", "building"].includes(a.state)),
+);
+
+function byId(rows) {
+  return new Map(rows.map((row) => [row.id, row]));
+}
+
+function merged(known, rows) {
+  if (!rows?.length) return known;
+  const next = new Map(known);
+  for (const row of rows) next.set(row.id, row);
+  return next;
+}
+
+function trimmed(rows) {
+  if (rows.size <= MESSAGES_KEPT) return rows;
+  const kept = [...rows.values()].sort((a, b) => b.id - a.id);
+  // Mail that waits for the operator stays, however old it is.
+  return byId(kept.filter((m, i) => i < MESSAGES_KEPT || (m.to === "operator" && m.state === "queued")));
+}
+
+/** Load the whole picture; the stream goes on from its number. */
+export async function loadSnapshot() {
+  const picture = await get("/api/snapshot");
+  batch(() => {
+    number.value = picture.number;
+    hive.value = picture.hive;
+    agents.value = byId(picture.agents);
+    approvals.value = byId(picture.approvals);
+    messages.value = byId([...picture.messages, ...picture.inbox]);
+    loaded.value = true;
+  });
+}
+
+/** Take one batch of the stream. A batch that we have had already changes nothing. */
+export function applyFacts(update) {
+  if (update.number <= number.value) return;
+  batch(() => {
+    number.value = update.number;
+    if (update.hive) hive.value = update.hive;
+    agents.value = merged(agents.value, update.agents);
+    approvals.value = merged(approvals.value, update.approvals);
+    messages.value = trimmed(merged(messages.value, update.messages));
+    lastFacts.value = update.facts;
+  });
+}
+
+export async function loadOlderMessages() {
+  const oldest = Math.min(...messages.value.keys());
+  const rows = await act("messages", { before: oldest, limit: 100 });
+  const found = rows.messages ?? rows;
+  messages.value = merged(messages.value, found);
+  return found.length;
+}
