@@ -18,7 +18,7 @@ import structlog
 
 from hyperhive import ports
 from hyperhive.domain import agents, errors, events, ids, machine
-from hyperhive.services import fleet, lookup, messaging, spawning, turns, waiting
+from hyperhive.services import fleet, lookup, posting, spawning, turns, waiting
 
 GRACE: Final = 8.0
 """Seconds that a harness gets to end its turn when it is stopped."""
@@ -190,7 +190,7 @@ class AgentWorker:
             spawning.settle(tx, parts.clock, row, ok=True, note="")
             if not first:
                 # S5: inside the one shared operation, so that no path can forget it.
-                messaging.post_event(
+                posting.post_event(
                     tx,
                     parts.clock.now(),
                     row,
@@ -264,7 +264,7 @@ class AgentWorker:
             if crashes >= parts.crash_limit:
                 halted = dataclasses.replace(lookup.require_agent(tx, self._id), retry_at=None)
                 self._write(tx, halted, agents.Move.GIVE_UP, f"{crashes} failures in a row: {note}")
-                messaging.post(
+                posting.post(
                     tx,
                     now,
                     sender=ids.SYSTEM,
@@ -285,7 +285,7 @@ class AgentWorker:
             return
         manager = tx.find_agent(ids.MANAGER_NAME)
         if manager is not None:
-            messaging.post_event(tx, self._parts.clock.now(), manager, event, agent=about.name)
+            posting.post_event(tx, self._parts.clock.now(), manager, event, agent=about.name)
 
     async def _row(self) -> agents.Agent:
         return await self._parts.store.read(lambda tx: lookup.require_agent(tx, self._id))

@@ -59,7 +59,7 @@ def post(
 
 
 def post_event(
-    tx: ports.Tx, now: datetime.datetime, agent: agents.Agent, event: str, **fields: Any
+    tx: ports.Tx, now: datetime.datetime, agent: agents.Agent, event: str, /, **fields: Any
 ) -> Message:
     """Queue a system mail to *agent* whose body is the JSON object ``{"event": event, …}``."""
     return post(

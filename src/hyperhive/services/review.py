@@ -8,7 +8,7 @@ import json
 
 from hyperhive import ports
 from hyperhive.domain import access, agents, approvals, errors, events, ids, machine
-from hyperhive.services import messaging
+from hyperhive.services import posting
 
 PENDING_MAX = 10
 """Requests of one requester that may wait at the same time."""
@@ -185,7 +185,7 @@ def tell_requester(tx: ports.Tx, clock: ports.Clock, approval: approvals.Approva
     """Inside a transaction: mail the event ``approval_resolved`` to the agent that asked (S71)."""
     requester = _agent(tx, approval.requested_by)
     if requester is not None:
-        messaging.post_event(
+        posting.post_event(
             tx,
             clock.now(),
             requester,

@@ -7,7 +7,7 @@ import uuid
 
 from hyperhive import ports
 from hyperhive.domain import agents, approvals, events, ids
-from hyperhive.services import messaging, review
+from hyperhive.services import posting, review
 
 
 def create(
@@ -80,7 +80,7 @@ def settle(tx: ports.Tx, clock: ports.Clock, agent: agents.Agent, *, ok: bool, n
 def _tell(tx: ports.Tx, clock: ports.Clock, approval: approvals.Approval, *, ok: bool) -> None:
     for agent in tx.list_agents():
         if agent.role is agents.Role.MANAGER:
-            messaging.post_event(
+            posting.post_event(
                 tx,
                 clock.now(),
                 agent,

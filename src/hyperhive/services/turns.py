@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from hyperhive import ports
 from hyperhive.domain import access, agents, errors, events, ids, messages, turns
-from hyperhive.services import lookup, messaging, pauses, prompts, waiting
+from hyperhive.services import lookup, pauses, posting, prompts, waiting
 from hyperhive.wire import agent_protocol, views
 
 
@@ -281,7 +281,7 @@ class Turns:
         tx.delete_value(_running_key(agent.id))
         tx.delete_value(_interrupt_key(agent.id))
         if report.outcome in turns.FINAL_HANDLED:
-            messaging.settle(tx, now, row.id)
+            posting.settle(tx, now, row.id)
             pauses.clear(tx, agent.id)
             state, note = agents.TurnState.IDLE, ""
         else:
@@ -289,7 +289,7 @@ class Turns:
             if report.tool_calls == 0 and report.outcome in _PARKED:
                 # The model never worked on this mail: it does not count as a delivery.
                 leased = [dataclasses.replace(m, deliveries=m.deliveries - 1) for m in leased]
-            messaging.give_back(tx, now, leased)
+            posting.give_back(tx, now, leased)
             state = _PARKED.get(report.outcome, agents.TurnState.BACKING_OFF)
             note = pauses.begin(tx, agent.id, now, report.outcome, report.note, report.retry_at)
         tx.record(
@@ -320,7 +320,7 @@ class Turns:
                     events.EventKind.TURN_ENDED, agent=agent.id, turn=row.id, text=f"lost: {note}"
                 )
             )
-        messaging.give_back(tx, now, tx.list_leased(recipient=ids.PartyId(agent.id)))
+        posting.give_back(tx, now, tx.list_leased(recipient=ids.PartyId(agent.id)))
 
     def _set_state(
         self, tx: ports.Tx, agent: agents.Agent, state: agents.TurnState, note: str

@@ -1,0 +1,264 @@
+"""What the end of a turn does to mail, and when the next turn may begin."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from hyperhive.domain import agents, errors, events, ids, messages, turns
+from hyperhive.services.turns import FinishReport
+
+
+async def _states(desk, name):
+    row = await desk.row(name)
+    found = await desk.store.read(lambda tx: tx.list_messages(recipient=ids.PartyId(row.id)))
+    return [(m.body, m.state, m.deliveries) for m in reversed(found)]
+
+
+def test_a_turn_takes_one_message_and_says_what_is_left(make_desk):
+    async def story():
+        desk = make_desk()
+        bob = await desk.agent("bob")
+        await desk.mail.send(desk.olga, "bob", "first")
+        await desk.mail.send(desk.olga, "bob", "second")
+        plan = await desk.turns.take(bob.id, "boot")
+        assert [m["body"] for m in plan["messages"]] == ["first"]
+        assert plan["messages"][0]["from"] == "operator"
+        assert plan["unread"] == 1
+        assert plan["woke_by"] == "operator"
+        assert plan["model"] == "m-1"
+        assert plan["resume"] is False
+        assert "You are bob, " in plan["system_prompt"]
+        assert "they/them" in plan["system_prompt"]
+        assert (await desk.row("bob")).turn_state is agents.TurnState.THINKING
+
+    asyncio.run(story())
+
+
+def test_taking_again_before_the_end_gives_the_same_turn(make_desk):
+    async def story():
+        desk = make_desk()
+        bob = await desk.agent("bob")
+        await desk.mail.send(desk.olga, "bob", "first")
+        one = await desk.turns.take(bob.id, "boot")
+        two = await desk.turns.take(bob.id, "boot")
+        assert one["turn"] == two["turn"]
+        assert one["messages"] == two["messages"]
+
+    asyncio.run(story())
+
+
+def test_take_parks_until_mail_comes(make_desk):
+    async def story():
+        desk = make_desk()
+        bob = await desk.agent("bob")
+        async with asyncio.TaskGroup() as group:
+            taking = group.create_task(desk.turns.take(bob.id, "boot"))
+            await asyncio.sleep(0)
+            assert not taking.done()
+            await desk.mail.send(desk.olga, "bob", "wake up")
+            plan = await asyncio.wait_for(taking, 5)
+        assert plan["messages"][0]["body"] == "wake up"
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("outcome", [turns.Outcome.OK, turns.Outcome.INTERRUPTED])
+def test_an_ended_turn_settles_its_mail(make_desk, outcome):
+    async def story():
+        desk = make_desk()
+        bob = await desk.agent("bob")
+        await desk.mail.send(desk.olga, "bob", "first")
+        plan = await desk.turns.take(bob.id, "boot")
+        await desk.turns.finish(bob.id, plan["turn"], FinishReport(outcome, tool_calls=2))
+        assert await _states(desk, "bob") == [("first", messages.MessageState.HANDLED, 1)]
+        row = await desk.store.read(lambda tx: tx.get_turn(plan["turn"]))
+        assert (row.outcome, row.tool_calls) == (outcome, 2)
+        # Said twice, with another outcome: nothing changes.
+        await desk.turns.finish(bob.id, plan["turn"], FinishReport(turns.Outcome.FAILED))
+        assert await _states(desk, "bob") == [("first", messages.MessageState.HANDLED, 1)]
+
+    asyncio.run(story())
+
+
+def test_a_failed_turn_returns_its_mail_after_a_pause(make_desk):
+    async def story():
+        desk = make_desk()
+        bob = await desk.agent("bob")
+        await desk.mail.send(desk.olga, "bob", "first")
+        plan = await desk.turns.take(bob.id, "boot")
+        await desk.turns.finish(bob.id, plan["turn"], FinishReport(turns.Outcome.FAILED, "boom"))
+        row = await desk.row("bob")
+        assert row.turn_state is agents.TurnState.BACKING_OFF
+        assert row.turn_note.startswith("boom; next try at ")
+        async with asyncio.TaskGroup() as group:
+            taking = group.create_task(desk.turns.take(bob.id, "boot"))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not taking.done()
+            desk.clock.advance(5.1)
+            again = await asyncio.wait_for(taking, 5)
+        assert again["messages"][0]["redelivered"] is True
+
+    asyncio.run(story())
+
+
+def test_a_refused_credential_parks_until_there_is_another(make_desk):
+    async def story():
+        desk = make_desk()
+        bob = await desk.agent("bob")
+        await desk.mail.send(desk.olga, "bob", "first")
+        plan = await desk.turns.take(bob.id, "boot")
+        report = FinishReport(turns.Outcome.NEEDS_LOGIN, "401")
+        await desk.turns.finish(bob.id, plan["turn"], report)
+        assert (await desk.row("bob")).turn_state is agents.TurnState.NEEDS_LOGIN
+        async with asyncio.TaskGroup() as group:
+            taking = group.create_task(desk.turns.take(bob.id, "boot"))
+            desk.clock.advance(100_000)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not taking.done()
+
+            def set_source(tx):
+                tx.put_value("model_source", {"kind": "api_key", "number": 2})
+                kind = events.EventKind.MODEL_SOURCE_SET
+                tx.record(events.Event(kind, topics=(events.SETTINGS,)))
+
+            await desk.store.write(set_source)
+            again = await asyncio.wait_for(taking, 5)
+        # The model never saw it: not a failed delivery.
+        assert again["messages"][0]["redelivered"] is False
+
+    asyncio.run(story())
+
+
+def test_a_rate_limit_waits_for_the_time_that_was_named(make_desk):
+    async def story():
+        desk = make_desk()
+        bob = await desk.agent("bob")
+        await desk.mail.send(desk.olga, "bob", "first")
+        plan = await desk.turns.take(bob.id, "boot")
+        at = desk.clock.now().timestamp() + 1000
+        report = FinishReport(turns.Outcome.RATE_LIMITED, "limit", retry_at=at)
+        await desk.turns.finish(bob.id, plan["turn"], report)
+        assert (await desk.row("bob")).turn_state is agents.TurnState.RATE_LIMITED
+        async with asyncio.TaskGroup() as group:
+            taking = group.create_task(desk.turns.take(bob.id, "boot"))
+            desk.clock.advance(990)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not taking.done()
+            desk.clock.advance(11)
+            await asyncio.wait_for(taking, 5)
+
+    asyncio.run(story())
+
+
+def test_another_harness_loses_the_turn_of_the_first(make_desk):
+    async def story():
+        desk = make_desk()
+        bob = await desk.agent("bob")
+        await desk.mail.send(desk.olga, "bob", "first")
+        plan = await desk.turns.take(bob.id, "boot-1")
+        await desk.turns.hello(bob.id, "boot-1")  # a reconnection of the same harness
+        assert (await _states(desk, "bob"))[0][1] is messages.MessageState.LEASED
+        await desk.turns.hello(bob.id, "boot-2")
+        assert (await _states(desk, "bob"))[0][1] is messages.MessageState.QUEUED
+        row = await desk.store.read(lambda tx: tx.get_turn(plan["turn"]))
+        assert row.outcome is turns.Outcome.LOST
+        again = await desk.turns.take(bob.id, "boot-2")
+        assert again["messages"][0]["redelivered"] is True
+
+    asyncio.run(story())
+
+
+def test_a_message_that_fails_five_times_is_dead_and_the_next_goes_on(make_desk):
+    async def story():
+        desk = make_desk()
+        await desk.agent("manager")
+        bob = await desk.agent("bob")
+        await desk.mail.send(desk.olga, "bob", "poison")
+        await desk.mail.send(desk.olga, "bob", "good")
+        for _ in range(5):
+            desk.clock.advance(1000)
+            plan = await desk.turns.take(bob.id, "boot")
+            assert plan["messages"][0]["body"] == "poison"
+            await desk.turns.finish(bob.id, plan["turn"], FinishReport(turns.Outcome.FAILED))
+        desk.clock.advance(1000)
+        plan = await desk.turns.take(bob.id, "boot")
+        assert plan["messages"][0]["body"] == "good"
+        assert (await _states(desk, "bob"))[0][1] is messages.MessageState.DEAD
+
+    asyncio.run(story())
+
+
+def test_no_turn_without_a_model_or_when_not_wanted(make_desk):
+    async def story():
+        desk = make_desk()
+        desk.ready[0] = False
+        bob = await desk.agent("bob")
+        await desk.mail.send(desk.olga, "bob", "first")
+        async with asyncio.TaskGroup() as group:
+            taking = group.create_task(desk.turns.take(bob.id, "boot"))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not taking.done()
+            desk.ready[0] = True
+            await desk.fleet.stop(desk.olga, "bob")
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not taking.done()
+            await desk.fleet.start(desk.olga, "bob")
+            plan = await asyncio.wait_for(taking, 5)
+        assert plan["messages"][0]["body"] == "first"
+
+    asyncio.run(story())
+
+
+def test_an_interrupt_reaches_the_running_turn_only(make_desk):
+    async def story():
+        desk = make_desk()
+        bob = await desk.agent("bob")
+        with pytest.raises(errors.HiveError, match="no turn is running"):
+            await desk.turns.interrupt(desk.olga, "bob")
+        await desk.mail.send(desk.olga, "bob", "first")
+        plan = await desk.turns.take(bob.id, "boot")
+        async with asyncio.TaskGroup() as group:
+            ordered = group.create_task(desk.turns.orders(bob.id, plan["turn"]))
+            await asyncio.sleep(0)
+            await desk.turns.interrupt(desk.olga, "bob")
+            assert await asyncio.wait_for(ordered, 5) == "interrupt"
+        with pytest.raises(errors.HiveError, match="only the operator"):
+            await desk.turns.interrupt(await desk.caller("manager"), "bob")
+
+    asyncio.run(story())
+
+
+def test_the_session_is_resumed_once_it_exists(make_desk):
+    async def story():
+        desk = make_desk()
+        bob = await desk.agent("bob")
+        await desk.mail.send(desk.olga, "bob", "first")
+        await desk.mail.send(desk.olga, "bob", "second")
+        plan = await desk.turns.take(bob.id, "boot")
+        await desk.turns.session_exists(bob.id, plan["turn"], plan["session"])
+        await desk.turns.finish(bob.id, plan["turn"], FinishReport(turns.Outcome.OK))
+        again = await desk.turns.take(bob.id, "boot")
+        assert (again["session"], again["resume"]) == (plan["session"], True)
+
+    asyncio.run(story())
+
+
+def test_a_turn_of_another_agent_cannot_be_finished(make_desk):
+    async def story():
+        desk = make_desk()
+        bob, eve = await desk.agent("bob"), await desk.agent("eve")
+        await desk.mail.send(desk.olga, "bob", "first")
+        plan = await desk.turns.take(bob.id, "boot")
+        with pytest.raises(errors.HiveError) as caught:
+            await desk.turns.finish(eve.id, plan["turn"], FinishReport(turns.Outcome.OK))
+        assert caught.value.kind is errors.ErrorKind.NOT_FOUND
+        assert (await _states(desk, "bob"))[0][1] is messages.MessageState.LEASED
+
+    asyncio.run(story())
