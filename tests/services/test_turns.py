@@ -16,6 +16,12 @@ async def _states(desk, name):
     return [(m.body, m.state, m.deliveries) for m in reversed(found)]
 
 
+async def _until(reached):
+    async with asyncio.timeout(5):
+        while not reached():
+            await asyncio.sleep(0)
+
+
 def test_a_turn_takes_one_message_and_says_what_is_left(make_desk):
     async def story():
         desk = make_desk()
@@ -94,8 +100,7 @@ def test_a_failed_turn_returns_its_mail_after_a_pause(make_desk):
         assert row.turn_note.startswith("boom; next try at ")
         async with asyncio.TaskGroup() as group:
             taking = group.create_task(desk.turns.take(bob.id, "boot"))
-            for _ in range(20):
-                await asyncio.sleep(0)
+            await _until(lambda: desk.clock.sleepers == 1)
             assert not taking.done()
             desk.clock.advance(5.1)
             again = await asyncio.wait_for(taking, 5)
@@ -145,6 +150,7 @@ def test_a_rate_limit_waits_for_the_time_that_was_named(make_desk):
         assert (await desk.row("bob")).turn_state is agents.TurnState.RATE_LIMITED
         async with asyncio.TaskGroup() as group:
             taking = group.create_task(desk.turns.take(bob.id, "boot"))
+            await _until(lambda: desk.clock.sleepers == 1)
             desk.clock.advance(990)
             for _ in range(20):
                 await asyncio.sleep(0)

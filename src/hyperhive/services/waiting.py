@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 
 
 async def first(*waits: Awaitable[object]) -> None:
@@ -24,7 +24,13 @@ async def first(*waits: Awaitable[object]) -> None:
             if task is not current:
                 task.cancel()
 
-    async with asyncio.TaskGroup() as group:
-        tasks.extend(group.create_task(run(wait)) for wait in waits)
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks.extend(group.create_task(run(wait)) for wait in waits)
+    finally:
+        for wait in waits:
+            # A task that was cancelled before its first step never awaited its coroutine.
+            if isinstance(wait, Coroutine):
+                wait.close()
     if raised:
         raise raised[0]

@@ -41,7 +41,10 @@ def open_log(path: pathlib.Path) -> structlog.typing.FilteringBoundLogger:
 _PROCESSORS: list[Any] = [
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.dict_tracebacks,
+    # Without locals: a frame may hold a credential.
+    structlog.processors.ExceptionRenderer(
+        structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    ),
     structlog.processors.JSONRenderer(ensure_ascii=True, default=repr),
 ]
 
