@@ -1,0 +1,1 @@
+"""One package per port, one module per technology."""

@@ -1,0 +1,1 @@
+"""Pure data, tables and rules; no I/O."""

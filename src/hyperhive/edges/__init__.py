@@ -1,0 +1,1 @@
+"""Where the outside comes in: agents' sockets, the admin socket, the page, sandboxes."""
