@@ -213,7 +213,7 @@ async def show_log(visit: Visit) -> web.StreamResponse:
     request = visit.request
     lines = read_number(request, "lines", 200, LOG_LINES_MAX)
     name = ids.parse_agent_name(request.match_info["agent"], allow_manager=True)
-    params = {"agent": name, "lines": lines, "follow": False}
+    params = {"name": name, "lines": lines, "follow": False}
     found = [item async for item in visit.parts.actions.stream(CALLER, "logs", params)]
     return answer({"lines": [str(item.get("line", "")) for item in found]})
 

@@ -53,7 +53,7 @@ export async function confirmKill(name) {
     "Everything in its sandbox ends at once, in the middle of whatever it does. Its state and its mail stay.",
     `Kill ${name}`,
   );
-  if (sure) await act("kill", { agent: name });
+  if (sure) await act("kill", { name });
 }
 
 /** What may be done with one agent now. */
@@ -64,15 +64,15 @@ export function AgentActions({ agent, interrupt = false }) {
     <div class="actions" role="group" aria-label="Actions for ${name}">
       ${interrupt && agent.turn_state === "thinking" && html`
         <${Act} leet="1NT3RRUPT" plain="Interrupt" name="Interrupt ${name}" testid="interrupt"
-          act=${() => act("interrupt", { agent: name })} />`}
+          act=${() => act("interrupt", { name })} />`}
       ${!up && html`
         <${Act} leet="ST4RT" plain="Start" name="Start ${name}" testid="start" kind="go"
-          act=${() => act("start", { agent: name })} />`}
+          act=${() => act("start", { name })} />`}
       ${up && html`
         <${Act} leet="ST0P" plain="Stop" name="Stop ${name}" testid="stop"
-          act=${() => act("stop", { agent: name })} />`}
+          act=${() => act("stop", { name })} />`}
       <${Act} leet="R3ST4RT" plain="Restart" name="Restart ${name}" testid="restart"
-        act=${() => act("restart", { agent: name })} />
+        act=${() => act("restart", { name })} />
       <${Act} leet="K1LL" plain="Kill" name="Kill ${name}" testid="kill" kind="danger"
         act=${() => confirmKill(name)} />
     </div>
