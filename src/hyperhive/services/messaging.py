@@ -6,7 +6,6 @@ has ended well, `give_back` returns it when not.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import difflib
 from typing import Final
@@ -14,7 +13,7 @@ from typing import Final
 from hyperhive import ports
 from hyperhive.domain import access, errors, events, ids, messages, turns
 from hyperhive.domain.messages import Message, MessageState, MessageType, Move
-from hyperhive.services import posting
+from hyperhive.services import posting, waiting
 from hyperhive.services.posting import give_back, lease, post, post_event, settle
 
 __all__ = ["Messaging", "give_back", "lease", "post", "post_event", "settle"]
@@ -151,7 +150,7 @@ class Messaging:
             remaining = until - self._clock.monotonic()
             if leased or remaining <= 0:
                 return leased
-            await self._changed_within(topic, seen, remaining)
+            await waiting.first(self._store.changed(topic, seen), self._clock.sleep(remaining))
 
     async def handle_for_operator(self, caller: access.Caller, message: int) -> Message:
         """Mark a message in the operator's inbox as handled; again is harmless.
@@ -215,21 +214,6 @@ class Messaging:
             deleted += count
             if count < SWEEP_CHUNK:
                 return deleted
-
-    async def _changed_within(self, topic: events.Topic, after: int, seconds: float) -> None:
-        """Return when *topic* has changed, or after *seconds* of our clock."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                waits = (
-                    group.create_task(self._store.changed(topic, after)),
-                    group.create_task(self._clock.sleep(seconds)),
-                )
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-                for wait in waits:
-                    wait.cancel()
-        except ExceptionGroup as failed:
-            # Callers branch on a `HiveError`, not on a group that holds one.
-            raise failed.exceptions[0] from None
 
 
 def _find_recipient(tx: ports.ReadTx, to: str) -> tuple[ids.PartyId, str]:
