@@ -9,6 +9,7 @@ import click
 
 from hyperhive.cli import names, show
 from hyperhive.cli.options import Invocation, common
+from hyperhive.domain import errors
 
 
 @click.command()
@@ -23,7 +24,12 @@ def send(call: Invocation, to: str, body: str, in_reply_to: int | None, key: str
     The message is durable when this returns. The agent takes it at its next turn.
     """
     if body == "-":
-        body = sys.stdin.buffer.read().decode("utf-8", "strict")
+        try:
+            body = sys.stdin.buffer.read().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise errors.invalid(
+                f"cannot send: standard input is not UTF-8 text: {error}"
+            ) from error
     optional = {"in_reply_to": in_reply_to, "key": key}
     given = {name: value for name, value in optional.items() if value is not None}
     result = call.client.call("send", to=to, body=body, **given)

@@ -25,6 +25,18 @@ def ensure_host(cache: pathlib.Path, report: Report) -> None:
     run(_ensure_host(cache, missing, report))
 
 
+def build_base(options: settings.Settings, report: Report) -> None:
+    """Build the base system that the agents' sandboxes stand on, where it is missing."""
+    # Imported here: `hive up` leaves this to the daemon, which imports it anyway.
+    from hyperhive.adapters.clock import system
+    from hyperhive.adapters.sandbox import bubblewrap
+
+    sandbox = bubblewrap.BubblewrapSandbox(
+        host.HostProcesses(), system.SystemClock(), cache=options.cache, view=options.sandbox
+    )
+    run(sandbox.prepare(report))
+
+
 def run(work: Coroutine[Any, Any, None]) -> None:
     """Run *work* to its end; SIGTERM ends it as Ctrl-C does, with what it started."""
 

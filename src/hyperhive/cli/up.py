@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import pathlib
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -93,22 +95,41 @@ def down(call: Invocation, keep_agents: bool) -> None:
     """
     result = call.client.call("shutdown", seconds=_DOWN_SECONDS, agents=not keep_agents)
     deadline = time.monotonic() + _DOWN_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            call.client.call("version", seconds=5.0)
-        except client.NoDaemon:
-            if call.json:
-                show.as_json(result or {})
-            else:
-                show.echo("the hive has ended")
-            return
-        except errors.HiveError:
-            # It is closing: cut connections are what we wait for.
-            pass
+    while _is_answering(call) or _is_held(call.home / "run" / "daemon.lock"):
+        if time.monotonic() > deadline:
+            raise errors.unavailable(
+                f"cannot end the hive: it is still there after {_DOWN_SECONDS:g} s; "
+                f"look at {call.home}/log/daemon.log"
+            )
         time.sleep(0.1)
-    raise errors.unavailable(
-        f"cannot end the hive: it still answers after {_DOWN_SECONDS:g} s; look at its log"
-    )
+    if call.json:
+        show.as_json(result)
+    else:
+        show.echo("the hive has ended")
+
+
+def _is_answering(call: Invocation) -> bool:
+    try:
+        call.client.call("version", seconds=5.0)
+    except client.NoDaemon:
+        return False
+    except errors.HiveError:
+        # It is closing: a cut connection is on the way there.
+        return True
+    return True
+
+
+def _is_held(lock: pathlib.Path) -> bool:
+    """Whether the daemon's process still holds its home; the next one could not start."""
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (FileNotFoundError, PermissionError):
+        # Not ours to look at (we came by the admin group): the silent socket must do.
+        return False
+    return False
 
 
 @click.command()
@@ -124,7 +145,12 @@ def prepare(call: Invocation, cache: str | None) -> None:
 
     loaded = settings.load(settings.environment(), {"home": call.named_home, "cache": cache})
     say = show.note if call.json else show.echo
-    provisioning.ensure_host(loaded.cache, lambda line: say("  " + show.clean(line)))
+
+    def report(line: str) -> None:
+        say("  " + show.clean(line))
+
+    provisioning.ensure_host(loaded.cache, report)
+    provisioning.build_base(loaded, report)
     if call.json:
         show.as_json({"cache": str(loaded.cache)})
     else:

@@ -39,7 +39,7 @@ SHA256: Final = {
 }
 """By machine. One that is missing here is accepted for what ``--version`` says."""
 
-_PASSED: Final = ("HOME", "PATH", "LANG", "PYTHONPATH", "NODE_EXTRA_CA_CERTS")
+_PASSED: Final = ("HOME", "PATH", "LANG", "NODE_EXTRA_CA_CERTS")
 _PASSED_PREFIXES: Final = ("PIP_", "NPM_CONFIG_", "SSL_CERT_", "REQUESTS_", "XDG_", "UV_")
 _DOWNLOAD_SECONDS: Final = 1800.0
 _CHUNK: Final = 1024 * 1024
@@ -76,7 +76,11 @@ async def ensure(
             f"cannot get the claude program: there is none for {machine}, only for {known}"
         )
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        # Whatever the umask: agents run as other users and execute what lies here.
+        for directory in (cache, cache / "claude", place.parent):
+            if not directory.exists():
+                directory.mkdir(parents=True)
+                directory.chmod(0o755)
         with (cache / "claude" / ".lock").open("w") as lock:
             await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
             if place.is_file():
@@ -96,6 +100,38 @@ async def ensure(
             "it needs 600 MB of free space while it is unpacked"
         ) from error
     return place
+
+
+async def inspect(processes: ports.Processes, cache: pathlib.Path) -> ports.Finding:
+    """Say whether the pinned program is there and starts."""
+    place = locate(cache)
+    remedy = f"remove {place.parent}; hive up or hive prepare gets it again"
+    if not place.is_file():
+        return ports.Finding(
+            "claude", ports.Severity.NOTICE, f"{VERSION} is not there yet", "hive prepare gets it"
+        )
+    try:
+        said = await _ask_version(processes, place, pathlib.Path("/nonexistent"))
+    except errors.HiveError as error:
+        return ports.Finding("claude", ports.Severity.BROKEN, error.message, remedy)
+    if not said.startswith(VERSION + " "):
+        return ports.Finding("claude", ports.Severity.BROKEN, f"{place} says {said[:80]!r}", remedy)
+    return ports.Finding("claude", ports.Severity.OK, f"{VERSION} at {place}")
+
+
+async def _ask_version(
+    processes: ports.Processes, program: pathlib.Path, home: pathlib.Path
+) -> str:
+    result = await processes.run(
+        [str(program), "--version"],
+        env={"HOME": str(home), "DISABLE_AUTOUPDATER": "1"},
+        timeout=60.0,
+    )
+    return result.stdout.decode("utf-8", "replace").strip()
+
+
+class _NotBrought(Exception):
+    """One of the two ways did not work; says why."""
 
 
 class _Delivery:
@@ -129,10 +165,10 @@ class _Delivery:
         for bring in (self._from_wheel, self._from_node_package):
             try:
                 fresh = await bring()
-            except errors.HiveError as error:
-                failures.append(error.message)
+                await self._check(fresh)
+            except (_NotBrought, errors.HiveError) as error:
+                failures.append(str(error))
                 continue
-            await self._check(fresh)
             fresh.replace(place)
             _sync_directory(place.parent)
             self._progress(f"claude {VERSION}: ready")
@@ -155,7 +191,7 @@ class _Delivery:
 
     async def _from_node_package(self) -> pathlib.Path:
         if shutil.which("npm", path=self._env.get("PATH")) is None:
-            raise errors.unavailable("npm is not installed")
+            raise _NotBrought("npm is not installed")
         await self._download(
             "npm",
             [
@@ -166,25 +202,31 @@ class _Delivery:
         return await asyncio.to_thread(self._unpack, "*.tgz", _open_in_tarball)
 
     async def _download(self, program: str, argv: list[str]) -> None:
+        # Kept aside: an exception that leaves a group would be wrapped by it.
+        result: ports.ProcessResult | errors.HiveError
         async with asyncio.TaskGroup() as group:
             ticking = group.create_task(self._tick())
             try:
                 result = await self._processes.run(
                     argv, env=self._env, cwd=self._incoming, timeout=_DOWNLOAD_SECONDS
                 )
+            except errors.HiveError as error:
+                result = error
             finally:
                 ticking.cancel()
+        if isinstance(result, errors.HiveError):
+            raise _NotBrought(result.message)
         if result.code != 0:
             said = (result.stderr or result.stdout).decode("utf-8", "replace").strip()
             last = said.splitlines()[-1] if said else f"exit code {result.code}"
-            raise errors.unavailable(f"{program} said: {last}")
+            raise _NotBrought(f"{program} said: {last}")
 
     async def _tick(self) -> None:
         """Say now and then how much has come; the programs themselves are silent without a tty."""
         said = 0
         while True:
             await asyncio.sleep(3.0)
-            megabytes = await asyncio.to_thread(_size, self._incoming) // 1_000_000
+            megabytes = await asyncio.to_thread(_largest_file, self._incoming) // 1_000_000
             if megabytes > said:
                 self._progress(f"claude {VERSION}: {megabytes} MB of about 170 MB")
                 said = megabytes
@@ -196,7 +238,7 @@ class _Delivery:
     ) -> pathlib.Path:
         packages = list(self._incoming.glob(pattern))
         if len(packages) != 1:
-            raise errors.unavailable(f"no package {pattern} came")
+            raise _NotBrought(f"no package {pattern} came")
         self._progress(f"claude {VERSION}: unpacking and checking")
         fresh = self._incoming / "claude"
         digest = hashlib.sha256()
@@ -209,10 +251,10 @@ class _Delivery:
                 os.fchmod(target.fileno(), 0o755)
                 os.fsync(target.fileno())
         except (KeyError, zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-            raise errors.unavailable(f"{packages[0].name} is damaged: {error}") from error
+            raise _NotBrought(f"{packages[0].name} is damaged: {error}") from error
         expected = SHA256.get(self._machine)
         if expected is not None and digest.hexdigest() != expected:
-            raise errors.unavailable(
+            raise _NotBrought(
                 f"the program in {packages[0].name} has SHA-256 {digest.hexdigest()} "
                 f"and must have {expected}"
             )
@@ -221,17 +263,9 @@ class _Delivery:
     async def _check(self, fresh: pathlib.Path) -> None:
         if self._machine in SHA256:
             return
-        result = await self._processes.run(
-            [str(fresh), "--version"],
-            env={"HOME": str(self._incoming), "DISABLE_AUTOUPDATER": "1"},
-            timeout=60.0,
-        )
-        said = result.stdout.decode("utf-8", "replace").strip()
-        if result.code != 0 or not said.startswith(VERSION + " "):
-            raise errors.unavailable(
-                f"cannot use the claude program that came: it says {said[:80]!r} "
-                f"and must say {VERSION}"
-            )
+        said = await _ask_version(self._processes, fresh, self._incoming)
+        if not said.startswith(VERSION + " "):
+            raise _NotBrought(f"the program that came says {said[:80]!r} and must say {VERSION}")
         self._progress(
             f"claude {VERSION}: no digest is known for {self._machine}; "
             "accepted for the version that it says"
@@ -254,12 +288,13 @@ def _open_in_tarball(package: pathlib.Path) -> Iterator[IO[bytes]]:
             yield member
 
 
-def _size(directory: pathlib.Path) -> int:
-    total = 0
+def _largest_file(directory: pathlib.Path) -> int:
+    # The largest file: what is being downloaded. A sum would count it twice while it is moved.
+    largest = 0
     for path in directory.rglob("*"):
         with contextlib.suppress(OSError):
-            total += path.stat().st_size
-    return total
+            largest = max(largest, path.stat().st_size)
+    return largest
 
 
 def _sync_directory(directory: pathlib.Path) -> None:
