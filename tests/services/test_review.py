@@ -78,9 +78,7 @@ def test_fifty_approvals_at_once_approve_once(make_desk):
 
         async def click(stale: bool) -> str:
             try:
-                await desk.review.approve(
-                    desk.olga, asked.id, "0" * 64 if stale else asked.digest
-                )
+                await desk.review.approve(desk.olga, asked.id, "0" * 64 if stale else asked.digest)
             except errors.HiveError as error:
                 return error.kind.value
             return "approved"

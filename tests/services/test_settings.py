@@ -1,0 +1,52 @@
+"""Settings: where each comes from, and what is said of a bad one."""
+
+from __future__ import annotations
+
+import pytest
+
+from hyperhive import settings
+from hyperhive.domain import errors
+
+
+def test_options_win_over_environment_over_file(tmp_path):
+    (tmp_path / "hive.toml").write_text('port = 7001\nhive_name = "file"\nmodel = "file"\n')
+    env = {"HIVE_PORT": "7002", "HIVE_MODEL": "env"}
+    found = settings.load(env, {"home": tmp_path, "port": 7003, "demo": None})
+    assert (found.port, found.model, found.hive_name) == (7003, "env", "file")
+    assert found.cache == tmp_path / "cache"
+
+
+def test_defaults_need_nothing(tmp_path):
+    found = settings.load({"HIVE_HOME": str(tmp_path)}, {})
+    assert (found.host, found.port, found.demo) == ("127.0.0.1", 7000, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("port = ", "hive.toml"),
+        ("prot = 1", "unknown key 'prot'"),
+        ('port = "x"', "port = 'x' from .*hive.toml"),
+        ('host = "0.0.0.0"', "loopback only"),
+        ("port = 70000", "use 0 to 65535"),
+        ('sandbox = "docker"', "use auto, base or host"),
+        ("memory_bytes = 1", "256 MiB"),
+        ("\x00", "hive.toml"),
+    ],
+)
+def test_a_bad_setting_names_its_place_and_what_is_allowed(tmp_path, text, why):
+    (tmp_path / "hive.toml").write_text(text)
+    with pytest.raises(errors.HiveError, match=why) as caught:
+        settings.load({}, {"home": tmp_path})
+    assert caught.value.kind is errors.ErrorKind.INVALID
+
+
+def test_a_bad_variable_is_named(tmp_path):
+    with pytest.raises(errors.HiveError, match="from HIVE_PORT"):
+        settings.load({"HIVE_PORT": "many"}, {"home": tmp_path})
+
+
+def test_secrets_are_not_shown(tmp_path):
+    found = settings.load({"ANTHROPIC_API_KEY": "sk-ant-secret"}, {"home": tmp_path})
+    assert found.api_key == "sk-ant-secret"
+    assert "sk-ant-secret" not in repr(found)
