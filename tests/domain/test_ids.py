@@ -13,7 +13,8 @@ from hyperhive.domain import errors, ids
 GOOD = ["a", "coder", "a1", "a-b", "web-2-front", "x" * 32]
 BAD = [
     "", "A", "1a", "a_b", "a b", "a\n", "\na", "-a", "a-", "a--b", "..", "a/b", "a.b", "x" * 33,
-    "\uff46ull", "caf\u00e9", "\u0430", "a\u0663", "a\x00", "--help", "operator", "system", "hive", "manager",
+    "\uff46ull", "caf\u00e9", "\u0430", "a\u0663", "a\x00", "--help",
+    "operator", "system", "hive", "manager",
 ]  # fmt: skip
 
 
