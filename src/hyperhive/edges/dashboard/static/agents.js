@@ -118,8 +118,8 @@ function AgentRow({ agent }) {
   return html`
     <li class="agent" data-testid="agent-${agent.name}">
       <div class="line">
+        ${agent.role === "manager" && html`<span class="role" title="Has the manager's rights"><span aria-hidden="true">⬢</span><span class="vh">role manager:</span></span>`}
         <a class="name" href="/agents/${agent.name}" data-testid="agent-link">${agent.name}</a>
-        ${agent.role === "manager" && html`<span class="badge tone-role">manager</span>`}
         <${StateBadge} agent=${agent} />
         ${agent.unread > 0 && html`
           <span class="badge tone-mail" data-testid="unread" title="Messages not handled yet">${agent.unread} unread</span>`}

@@ -1,12 +1,14 @@
 // Starts the page: the dashboard at /, one agent at /agents/NAME. One load, then the stream.
 
 import { Agents } from "./agents.js";
+import { AgentPage, watchAgent } from "./agent_page.js";
 import { Approvals } from "./approvals.js";
 import { Header } from "./header.js";
 import { follow } from "./live.js";
 import { Flow, Inbox } from "./mail.js";
 import { ModelPanel } from "./model.js";
-import { inbox, loadSnapshot, pending } from "./state.js";
+import { agentList, inbox, loadSnapshot, pending } from "./state.js";
+import { TerminalState } from "./terminal_state.js";
 import { Confirm, Toasts, toast } from "./ui.js";
 import { effect, html, render } from "./vendor/preact.js";
 
@@ -30,19 +32,33 @@ function Dashboard() {
   `;
 }
 
+function Agent({ name, terminal }) {
+  return html`
+    <${Header} agent=${name} />
+    <${AgentPage} name=${name} terminal=${terminal} />
+    <${Toasts} />
+    <${Confirm} />
+  `;
+}
+
+const name = /^\/agents\/([^/]+)$/.exec(location.pathname)?.[1];
+const terminal = name && new TerminalState(name);
+
 effect(() => {
+  if (name) return;
   const waiting = pending.value.length + inbox.value.length;
   document.title = waiting ? `(${waiting}) hyperhive` : "hyperhive";
 });
 
 async function load() {
-  try {
-    await loadSnapshot();
-    follow();
-  } catch (error) {
-    toast(error.message);
+  await loadSnapshot();
+  const known = name && agentList.value.some((agent) => agent.name === name);
+  if (known) {
+    await terminal.reload();
+    watchAgent(name);
   }
+  follow(known ? terminal : null);
 }
 
-render(html`<${Dashboard} />`, document.getElementById("app"));
-load();
+render(name ? html`<${Agent} name=${name} terminal=${terminal} />` : html`<${Dashboard} />`, document.getElementById("app"));
+load().catch((error) => toast(error.message));

@@ -80,32 +80,30 @@ function jumpTo(id) {
   row.focus({ preventScroll: true });
 }
 
-export function MessageRow({ message }) {
+export function MessageRow({ message, replies = true }) {
   const tone = STATE_TONES[message.state] ?? "dim";
   const known = message.in_reply_to !== null && messages.value.has(message.in_reply_to);
+  const answerable = replies && message.from !== "operator" && message.from !== "system";
   return html`
     <li class="message ${message.state}" id="message-${message.id}" tabIndex="-1" data-testid="message-${message.id}">
       <div class="line">
         <span class="route"><b>${visible(message.from)}</b> <span aria-hidden="true">→</span><span class="vh"> to </span> <b>${visible(message.to)}</b></span>
-        <span class="dim">#${message.id}</span>
+        <span class="dim small">#${message.id}</span>
         ${message.in_reply_to !== null && html`
           <button type="button" class="quiet" aria-label="Show message ${message.in_reply_to}, to which this replies"
             aria-disabled=${!known} onClick=${() => jumpTo(message.in_reply_to)}>↩ #${message.in_reply_to}</button>`}
+        ${answerable && html`
+          <button type="button" class="quiet" aria-label="Reply to ${message.from} about message ${message.id}"
+            onClick=${() => writeTo(message.from, message.id)}>reply</button>`}
         <span class="grow"></span>
+        ${message.state === "dead" && html`
+          <${Act} plain="Requeue" name="Requeue message ${message.id}" testid="requeue"
+            act=${() => act("requeue", { id: message.id })} />`}
         ${message.redelivered && html`<span class="badge tone-warn" title="An earlier turn died with it">redelivered ×${message.deliveries - 1}</span>`}
         <span class="badge tone-${tone}" data-testid="message-state" title=${STATE_MEANINGS[message.state]}>${message.state}</span>
-        <time class="dim" dateTime=${message.sent_at} title=${fullTime(message.sent_at)}>${clockTime(message.sent_at)}</time>
+        <time class="dim mono small" dateTime=${message.sent_at} title=${fullTime(message.sent_at)}>${clockTime(message.sent_at)}</time>
       </div>
       <${Body} message=${message} />
-      ${(message.state === "dead" || (message.from !== "operator" && message.from !== "system")) && html`
-        <div class="row end faint">
-          ${message.state === "dead" && html`
-            <${Act} plain="Requeue" name="Requeue message ${message.id}" testid="requeue"
-              act=${() => act("requeue", { id: message.id })} />`}
-          ${message.from !== "operator" && message.from !== "system" && html`
-            <button type="button" class="quiet" aria-label="Reply to ${message.from} about message ${message.id}"
-              onClick=${() => writeTo(message.from, message.id)}>reply</button>`}
-        </div>`}
     </li>
   `;
 }

@@ -78,8 +78,7 @@ export function applyFacts(update) {
 
 export async function loadOlderMessages() {
   const oldest = Math.min(...messages.value.keys());
-  const rows = await act("messages", { before: oldest, limit: 100 });
-  const found = rows.messages ?? rows;
+  const found = (await act("messages", { before: oldest, limit: 100 })).messages;
   messages.value = merged(messages.value, found);
   return found.length;
 }

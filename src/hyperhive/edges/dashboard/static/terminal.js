@@ -1,0 +1,142 @@
+// The live terminal: sticks to its end while one is there, and counts what comes while one is not.
+
+import { clockTime, fullTime, plural, shortTime, visible } from "./text.js";
+import { Result, ToolCall } from "./tools.js";
+import { Act, Empty } from "./ui.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact.js";
+
+const NEAR_END = 60;
+
+function Time({ at }) {
+  return html`<time class="at" dateTime=${at} title=${fullTime(at)}>${clockTime(at)}</time>`;
+}
+
+function Wake({ item }) {
+  const { data } = item;
+  const mail = Array.isArray(data.messages) ? data.messages : data.body ? [data] : [];
+  const from = data.from ?? data.woke_by ?? mail[0]?.from ?? "mail";
+  return html`
+    <div class="turn-start">
+      <span class="mark" aria-hidden="true">▶</span> turn, woken by <b>${visible(from)}</b>
+      ${data.unread > 0 && html` <span class="dim">· ${data.unread} more unread</span>`} <${Time} at=${item.at} />
+    </div>
+    ${mail.map((message, index) => html`
+      <div class="woken" key=${index}>
+        ${message.from !== undefined && html`<span class="dim">${visible(message.from)}${message.redelivered ? " (redelivered)" : ""}:</span> `}<span class="words">${visible(message.body)}</span>
+      </div>`)}
+  `;
+}
+
+function Ended({ item }) {
+  const { data } = item;
+  const good = (data.outcome ?? "ok") === "ok";
+  const parts = [];
+  if (typeof data.duration_ms === "number") parts.push(shortTime(data.duration_ms));
+  if (typeof data.seconds === "number") parts.push(shortTime(data.seconds * 1000));
+  if (typeof data.tool_calls === "number") parts.push(plural(data.tool_calls, "tool call"));
+  const cost = data.cost_usd ?? data.usage?.cost_usd;
+  if (typeof cost === "number" && cost > 0) parts.push(`$${cost.toFixed(4)}`);
+  return html`
+    <div class="turn-end ${good ? "" : "failed"}">
+      <span class="mark" aria-hidden="true">■</span> ${good ? "turn done" : visible(`turn ${data.outcome}`)}
+      ${parts.length > 0 && html` <span class="dim">· ${parts.join(" · ")}</span>`}
+      ${data.note && html` <span>· ${visible(data.note)}</span>`} <${Time} at=${item.at} />
+    </div>
+  `;
+}
+
+function Item({ item }) {
+  const { data } = item;
+  switch (item.kind) {
+    case "wake":
+      return html`<${Wake} item=${item} />`;
+    case "text":
+      return html`<div class="said words">${visible(data.text)}</div>`;
+    case "thinking":
+      return data.text ? html`<details class="thought"><summary>thinking</summary><div class="words">${visible(data.text)}</div></details>` : null;
+    case "tool_use":
+      return html`<${ToolCall} item=${item} />`;
+    case "tool_result":
+      return html`<div class="tool"><${Result} result=${item.result} /></div>`;
+    case "result":
+      return html`<${Ended} item=${item} />`;
+    case "note":
+      return html`<div class="note">${visible(data.text ?? data.note ?? JSON.stringify(data))}</div>`;
+    default:
+      return html`<div class="note">${visible(item.kind)}: ${visible(JSON.stringify(data))}</div>`;
+  }
+}
+
+// An item never changes, so what it looks like is kept beside it and is not compared again.
+const looks = new WeakMap();
+
+function look(item) {
+  let node = looks.get(item);
+  if (!node) {
+    node = html`<li key=${item.number} class="event-${item.kind}" data-testid="event" data-kind=${item.kind}><${Item} item=${item} /></li>`;
+    looks.set(item, node);
+  }
+  return node;
+}
+
+export function Terminal({ state }) {
+  const box = useRef(null);
+  const atEnd = useRef(true);
+  const seen = useRef(0);
+  const held = useRef(null);
+  const [missed, setMissed] = useState(0);
+  const items = state.items.value;
+  const last = items.length ? state.last : 0;
+
+  useLayoutEffect(() => {
+    const area = box.current;
+    if (held.current !== null) {
+      // Older rows came in above: what was under the eyes stays there.
+      area.scrollTop += area.scrollHeight - held.current;
+      held.current = null;
+    } else if (atEnd.current) {
+      area.scrollTop = area.scrollHeight;
+      seen.current = last;
+    } else {
+      setMissed(items.filter((item) => item.number > seen.current).length);
+    }
+  }, [items]);
+
+  useEffect(() => {
+    // The box may grow or shrink under us (a keyboard on a phone): stay at the end if we were there.
+    const watch = new ResizeObserver(() => {
+      if (atEnd.current && box.current) box.current.scrollTop = box.current.scrollHeight;
+    });
+    watch.observe(box.current);
+    return () => watch.disconnect();
+  }, []);
+
+  function scrolled() {
+    const area = box.current;
+    atEnd.current = area.scrollHeight - area.scrollTop - area.clientHeight < NEAR_END;
+    if (atEnd.current) {
+      seen.current = last;
+      if (missed) setMissed(0);
+      state.trim();
+    }
+  }
+
+  function toEnd() {
+    atEnd.current = true;
+    box.current.scrollTop = box.current.scrollHeight;
+    setMissed(0);
+  }
+
+  return html`
+    <div class="terminal-frame">
+      <div class="terminal" ref=${box} onScroll=${scrolled} tabIndex="0" role="log" aria-live="off" aria-label="Terminal of ${state.agent}" data-testid="terminal">
+        ${state.more.value && html`
+          <div class="row center"><${Act} plain="Load older" name="Load older events" kind="quiet" testid="older"
+            act=${async () => { held.current = box.current.scrollHeight; await state.older(); }} /></div>`}
+        ${state.loaded.value && items.length === 0 && html`<${Empty}>Nothing yet: ${state.agent} has not had a turn. Send a message below.<//>`}
+        <ol class="events">${items.map(look)}</ol>
+      </div>
+      ${missed > 0 && html`<button type="button" class="pill" data-testid="new-pill" onClick=${toEnd}>${missed} new ↓</button>`}
+    </div>
+  `;
+}

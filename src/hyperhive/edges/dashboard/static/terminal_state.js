@@ -1,0 +1,86 @@
+// The terminal of one agent: its events in order, results beside the calls that they answer.
+
+import { get } from "./api.js";
+import { signal } from "./vendor/preact.js";
+
+const HISTORY = 2000;
+const KEPT = 6000;
+
+/** Text of a tool's result, whatever shape the model's API gave it. */
+function resultText(content) {
+  if (typeof content === "string") return content;
+  if (Array.isArray(content)) {
+    return content.map((part) => (part?.type === "text" ? part.text : `[${part?.type ?? "part"}]`)).join("\n");
+  }
+  return content === undefined || content === null ? "" : JSON.stringify(content, null, 2);
+}
+
+/** Fold `events` into `items`: a result goes to its call when that is there. */
+function fold(items, events) {
+  const next = [...items];
+  const calls = new Map();
+  next.forEach((item, index) => item.kind === "tool_use" && calls.set(item.data.id, index));
+  for (const event of events) {
+    if (event.kind === "tool_result") {
+      const result = { text: resultText(event.data.content), error: event.data.is_error === true };
+      const index = calls.get(event.data.tool_use_id);
+      if (index !== undefined) next[index] = { ...next[index], result };
+      else next.push({ ...event, result });
+    } else {
+      if (event.kind === "tool_use") calls.set(event.data.id, next.length);
+      next.push(event);
+    }
+  }
+  return next;
+}
+
+export class TerminalState {
+  constructor(agent) {
+    this.agent = agent;
+    this.items = signal([]);
+    this.more = signal(false);
+    this.loaded = signal(false);
+    this.first = 0;
+    this.last = 0;
+    this.events = [];
+  }
+
+  number() {
+    return this.last;
+  }
+
+  async reload() {
+    const found = await get(`/api/agents/${this.agent}/history?limit=${HISTORY}`);
+    this.events = found.events;
+    this.last = found.number;
+    this.more.value = found.more;
+    this.items.value = fold([], found.events);
+    this.loaded.value = true;
+  }
+
+  /** New events of the stream; those that we have had already are left out. */
+  take(events) {
+    const fresh = events.filter((event) => event.number > this.last);
+    if (!fresh.length) return;
+    this.last = fresh[fresh.length - 1].number;
+    this.events.push(...fresh);
+    this.items.value = fold(this.items.value, fresh);
+  }
+
+  async older() {
+    const before = this.events[0]?.number;
+    if (!before) return;
+    const found = await get(`/api/agents/${this.agent}/history?before=${before}&limit=${HISTORY}`);
+    this.events = [...found.events, ...this.events];
+    this.more.value = found.more;
+    this.items.value = fold([], this.events);
+  }
+
+  /** Let go of what is far above; it can be loaded again. */
+  trim() {
+    if (this.events.length <= KEPT) return;
+    this.events = this.events.slice(-HISTORY);
+    this.more.value = true;
+    this.items.value = fold([], this.events);
+  }
+}

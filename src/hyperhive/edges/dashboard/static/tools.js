@@ -1,0 +1,107 @@
+// How each tool call is shown: for reading, not as JSON.
+
+import { diffLines } from "./diff.js";
+import { plural, shortSize, visible } from "./text.js";
+import { html, useState } from "./vendor/preact.js";
+
+const SHORT_LINES = 4;
+const SHORT_CHARACTERS = 400;
+const COLOURS = /\u001b\[[0-9;]*m/g;
+
+function text(value) {
+  return typeof value === "string" ? value : value === undefined || value === null ? "" : JSON.stringify(value);
+}
+
+function Lines({ rows, words }) {
+  const [open, setOpen] = useState(rows.length <= 24);
+  const shown = open ? rows : rows.slice(0, 12);
+  return html`
+    <pre class="diff" aria-label=${words}>${shown.map(
+      ({ mark, text: line }, index) => html`<span key=${index} class=${mark === "+" ? "add" : mark === "-" ? "remove" : ""}>${mark} ${visible(line)}${"\n"}</span>`,
+    )}</pre>
+    ${!open && html`<button type="button" class="quiet" onClick=${() => setOpen(true)}>show all ${rows.length} lines</button>`}
+  `;
+}
+
+function Path({ path }) {
+  return html`<span class="path">${visible(text(path))}</span>`;
+}
+
+function Fields({ input }) {
+  const entries = Object.entries(input ?? {});
+  return entries.map(([key, value]) => html`<span class="field" key=${key}><i>${visible(key)}</i> ${visible(text(value))}</span>`);
+}
+
+const marks = { pending: "☐", in_progress: "◐", completed: "☑" };
+
+const SHOW = {
+  Bash: (input) => ({
+    head: html`<span class="dim">${visible(text(input.description))}</span>`,
+    body: html`<pre class="command-line">$ ${visible(text(input.command))}</pre>`,
+  }),
+  Write: (input) => ({
+    head: html`<${Path} path=${input.file_path} />`,
+    body: html`<${Lines} words="new content" rows=${text(input.content).split("\n").map((line) => ({ mark: "+", text: line }))} />`,
+  }),
+  Edit: (input) => ({
+    head: html`<${Path} path=${input.file_path} />${input.replace_all ? html` <span class="dim">everywhere</span>` : ""}`,
+    body: html`<${Lines} words="change" rows=${diffLines(text(input.old_string), text(input.new_string))} />`,
+  }),
+  Read: (input) => ({
+    head: html`<${Path} path=${input.file_path} /> ${input.offset !== undefined && html`<span class="dim">from line ${text(input.offset)}</span>`}`,
+  }),
+  Glob: (input) => ({ head: html`<code>${visible(text(input.pattern))}</code> <${Path} path=${input.path} />` }),
+  Grep: (input) => ({ head: html`<code>${visible(text(input.pattern))}</code> <${Path} path=${input.path ?? input.glob} />` }),
+  TodoWrite: (input) => ({
+    body: html`<ul class="todos">${(Array.isArray(input.todos) ? input.todos : []).map((todo, index) => html`
+      <li key=${index} class=${todo?.status}>${marks[todo?.status] ?? "☐"} ${visible(text(todo?.content))}</li>`)}</ul>`,
+  }),
+  mcp__hive__send: (input) => ({
+    name: "send",
+    head: html`<span aria-hidden="true">→</span> <b>${visible(text(input.to))}</b>`,
+    body: html`<div class="words">${visible(text(input.body))}</div>`,
+  }),
+  mcp__hive__recv: (input) => ({
+    name: "recv",
+    head: html`<span class="dim">${input.wait_seconds ? `waits up to ${text(input.wait_seconds)} s for mail` : "looks for mail"}</span>`,
+  }),
+  mcp__hive__set_status: (input) => ({ name: "set status", head: html`<q>${visible(text(input.text ?? input.status))}</q>` }),
+  mcp__hive__request_spawn: (input) => ({
+    name: "request spawn",
+    head: html`<b>${visible(text(input.name))}</b>`,
+    body: input.description && html`<div class="words">${visible(text(input.description))}</div>`,
+  }),
+};
+
+function Result({ result }) {
+  const shown = result.text.replace(COLOURS, "").replace(/\s+$/, "");
+  const lines = shown.split("\n").length;
+  if (shown === "") return html`<div class="tool-result dim">(no output)</div>`;
+  const long = lines > SHORT_LINES || shown.length > SHORT_CHARACTERS;
+  if (!long) return html`<pre class="tool-result ${result.error ? "failed" : ""}">${visible(shown)}</pre>`;
+  const first = shown.slice(0, 160).split("\n", 1)[0];
+  return html`
+    <details class="tool-result ${result.error ? "failed" : ""}">
+      <summary>${result.error ? "error" : "result"}: ${plural(lines, "line")}, ${shortSize(shown.length)} <span class="dim preview">${visible(first)}</span></summary>
+      <pre>${visible(shown)}</pre>
+    </details>
+  `;
+}
+
+/** One call of a tool, with its result once there is one. */
+export function ToolCall({ item }) {
+  const input = item.data.input ?? {};
+  const raw = text(item.data.name) || "tool";
+  const shown = Object.hasOwn(SHOW, raw) ? SHOW[raw](input) : { head: html`<${Fields} input=${input} />` };
+  const name = shown.name ?? raw.replace(/^mcp__/, "").replaceAll("__", " · ");
+  const hive = raw.startsWith("mcp__hive__");
+  return html`
+    <div class="tool ${hive ? "hive" : ""}" data-testid="tool" data-tool=${raw}>
+      <div class="tool-head"><span class="tool-name">${visible(name)}</span> ${shown.head}</div>
+      ${shown.body}
+      ${item.result ? html`<${Result} result=${item.result} />` : html`<div class="tool-result dim">…</div>`}
+    </div>
+  `;
+}
+
+export { Result };
