@@ -52,8 +52,11 @@ class Settings:
     uid_base: int = 870000
     """As root, agents run as host uid ``uid_base`` + their slot."""
     memory_bytes: int = 4 * 1024**3
+    """Memory of one agent's sandbox with everything that runs in it."""
     cpus: float = 2.0
+    """Processor time of one agent's sandbox, in whole processors."""
     processes: int = 512
+    """Processes and threads of one agent's sandbox."""
     warm_seconds: float = 180.0
     """How long a claude process is kept after its last turn."""
     warm_bytes: int = 600 * 1024**2

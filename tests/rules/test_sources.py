@@ -1,0 +1,172 @@
+"""What holds for every file: size, docstrings, error style, imports without effects."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SOURCES = sorted((ROOT / "src" / "hyperhive").rglob("*.py"))
+LINES_MAX = 400
+# A file stands here for a reason that is worth its length.
+LONG = {"src/hyperhive/ports.py": "all that the hive needs from the world, on one page"}
+BROAD_EXCEPT = {
+    "src/hyperhive/runtime/supervisor.py",
+    "src/hyperhive/edges/",
+    # Raised again outside the task group, which would wrap it.
+    "src/hyperhive/services/waiting.py",
+}
+
+
+def name(path: pathlib.Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.fixture(scope="module")
+def tracked() -> list[str]:
+    """Every file that git knows, or would add."""
+    listed = subprocess.run(
+        ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z", "--cached", "--others",
+         "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return [path for path in listed.stdout.split("\0") if path and (ROOT / path).is_file()]
+
+
+def test_no_source_is_longer_than_a_person_reads_at_once() -> None:
+    long = {name(path): len(path.read_text().splitlines()) for path in SOURCES}
+    assert {path for path, count in long.items() if count > LINES_MAX} <= set(LONG)
+
+
+def test_every_module_says_what_it_is() -> None:
+    silent = [name(path) for path in SOURCES if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert silent == []
+
+
+def test_nothing_is_left_to_do() -> None:
+    marked = re.compile(r"#\s*(TODO|FIXME|XXX|HACK)\b")
+    assert [name(path) for path in SOURCES if marked.search(path.read_text())] == []
+
+
+def catches_all(handler: ast.ExceptHandler) -> bool:
+    caught = handler.type
+    names = caught.elts if isinstance(caught, ast.Tuple) else [caught]
+    return any(
+        each is None or (isinstance(each, ast.Name) and each.id in ("Exception", "BaseException"))
+        for each in names
+    )
+
+
+def reraises(handler: ast.ExceptHandler) -> bool:
+    last = handler.body[-1]
+    return isinstance(last, ast.Raise) and last.exc is None
+
+
+def test_only_borders_catch_everything() -> None:
+    found = {
+        name(path)
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ExceptHandler) and catches_all(node) and not reraises(node)
+    }
+    assert [path for path in sorted(found) if not path.startswith(tuple(BROAD_EXCEPT))] == []
+
+
+REFUSALS = ("invalid", "forbidden", "not_found", "conflict", "unavailable")
+
+
+def refusals(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and beginning of each message that is written where it is raised."""
+    for node in ast.walk(tree):
+        if not (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and isinstance(node.func.value, ast.Name)
+            and node.func.value.id == "errors"
+            and node.func.attr in REFUSALS
+        ):
+            continue
+        text = node.args[0]
+        if isinstance(text, ast.JoinedStr):
+            text = text.values[0]
+        if isinstance(text, ast.Constant):
+            yield node.lineno, str(text.value)
+
+
+def test_refusals_say_what_cannot_be_done() -> None:
+    found = [
+        (f"{name(path)}:{line}", text)
+        for path in SOURCES
+        for line, text in refusals(ast.parse(path.read_text()))
+    ]
+    assert len(found) > 50
+    assert [each for each in found if not each[1].startswith("cannot ")] == []
+
+
+def test_importing_any_module_does_nothing() -> None:
+    """Each is imported in one clean process, which must end as silent and alone as it was."""
+    modules = [
+        ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+        for path in SOURCES
+        # Programs, not modules: they run when they are imported.
+        if path.stem not in ("__main__", "entry")
+    ]
+    look = """
+import importlib, os, sys, threading
+fds = len(os.listdir("/proc/self/fd"))
+before = (os.getcwd(), dict(os.environ), os.umask(0o22), fds)
+os.umask(before[2])
+for module in sys.argv[1:]:
+    importlib.import_module(module)
+umask = os.umask(0o22)
+after = (os.getcwd(), dict(os.environ), umask, len(os.listdir("/proc/self/fd")))
+assert after[:3] == before[:3], "the process was changed"
+assert after[3] <= before[3] + 1, "files were left open"  # /dev/urandom may stay open
+assert threading.active_count() == 1, threading.enumerate()
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error::SyntaxWarning", "-c", look, *modules],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+# In parts, so that this file does not name them itself.
+REGISTRIES = [
+    "pypi" + ".org", "pythonhosted" + ".org", "registry.npmjs" + ".org", "npmjs" + ".com",
+    "deb.debian" + ".org", "security.debian" + ".org", "archive.ubuntu" + ".com",
+    "crates" + ".io", "proxy.golang" + ".org",
+]  # fmt: skip
+MACHINE_PATHS = [
+    r"/root/\.pyenv",
+    r"/home/[a-z]+/",
+    r"(?<![\w./-])/work/(main|shared)",
+    "/tmp/cli/",
+]
+
+
+def test_no_file_names_a_registry_or_a_path_of_somebodys_machine(tracked: list[str]) -> None:
+    forbidden = re.compile("|".join([*map(re.escape, REGISTRIES), *MACHINE_PATHS]))
+    found: list[str] = []
+    for path in tracked:
+        if path == name(pathlib.Path(__file__)) or "/vendor/" in path:
+            continue
+        try:
+            text = (ROOT / path).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        found += [f"{path}: {match[0]}" for match in forbidden.finditer(text)]
+    assert found == []
+
+
+def test_programs_can_be_executed(tracked: list[str]) -> None:
+    for path in ("hive", "check", ".ci/run"):
+        assert path in tracked
+        assert (ROOT / path).stat().st_mode & 0o111
+        assert (ROOT / path).read_text().startswith("#!/bin/sh\n")
