@@ -79,7 +79,7 @@ class Settings:
     """Crashes in a row after which an agent is halted."""
 
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "HIVE_HOME": "home",
     "HIVE_CACHE": "cache",
     "HIVE_HOST": "host",
@@ -127,7 +127,7 @@ def load(env: Mapping[str, str], options: Mapping[str, Any]) -> Settings:
         raise errors.invalid(f"cannot read {path}: {error}") from error
     _refuse_unknown(values, path)
     sources = dict.fromkeys(values, str(path))
-    for variable, field in _ENVIRONMENT.items():
+    for variable, field in ENVIRONMENT.items():
         if env.get(variable):
             values[field] = env[variable]
             sources[field] = variable

@@ -10,10 +10,8 @@ import click
 
 from hyperhive import ports, settings
 from hyperhive.adapters.claude_cli import provision
-from hyperhive.adapters.clock import system as system_clock
 from hyperhive.adapters.host import facts
 from hyperhive.adapters.process import host as host_processes
-from hyperhive.adapters.sandbox import bubblewrap
 from hyperhive.cli import client, show
 from hyperhive.cli.options import Invocation, common
 from hyperhive.domain import errors
@@ -78,6 +76,10 @@ async def _look(call: Invocation) -> list[ports.Finding]:
         daemon = call.client.call("doctor")
         model = call.client.call("model-status")
     except client.NoDaemon:
+        # Only here, because with a daemon it is the daemon who looks.
+        from hyperhive.adapters.clock import system as system_clock
+        from hyperhive.adapters.sandbox import bubblewrap
+
         sandbox = bubblewrap.BubblewrapSandbox(
             processes, system_clock.SystemClock(), cache=options.cache, view=options.sandbox
         )
