@@ -44,7 +44,8 @@ _READ: Final = (
 _SWEEP: Final = (
     "DELETE FROM live WHERE id IN (SELECT id FROM live WHERE at < ? ORDER BY at LIMIT ?)"
 )
-_DROP_OLDEST: Final = "DELETE FROM live WHERE id IN (SELECT id FROM live ORDER BY id LIMIT ?)"
+_SPAN: Final = "SELECT min(id), max(id) FROM live"
+_DROP_OLDEST: Final = "DELETE FROM live WHERE id < ?"
 
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND: Final = datetime.timedelta(microseconds=1)
@@ -195,13 +196,15 @@ class Writer:
             _settle(job.future, job.value, job.error)
 
     def _bound(self, connection: sqlite3.Connection) -> None:
-        """Drop oldest rows while too much is held; one chunk a commit, so that none is long."""
+        """Drop the oldest tenth when too much is held, in chunks, so that no commit is long."""
         pages, free, size = (
             connection.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("page_count", "freelist_count", "page_size")
         )
         if (pages - free) * size > self._bytes_max:
-            connection.execute(_DROP_OLDEST, (SWEEP_CHUNK,))
+            first, last = connection.execute(_SPAN).fetchone()
+            count = min(SWEEP_CHUNK, (last - first) // 10 + 1)
+            connection.execute(_DROP_OLDEST, (first + count,))
 
     def _recover(self, connection: sqlite3.Connection, error: sqlite3.Error) -> sqlite3.Connection:
         """Undo; begin a new file in place of a damaged one, going on with the numbers."""

@@ -1,0 +1,209 @@
+"""The store's contract for agents, approvals, turns and values. On disk and in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime
+import pathlib
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+
+from hyperhive import ports
+from hyperhive.adapters.clock.manual import ManualClock
+from hyperhive.adapters.store.memory import MemoryStore
+from hyperhive.adapters.store.sqlite import SqliteStore
+from hyperhive.domain import agents, approvals, errors, events, ids, messages, turns
+from hyperhive.domain.messages import MessageState
+
+pytestmark = pytest.mark.timeout(30)
+
+NOW = datetime.datetime(2030, 1, 1, 12, 0, 0, 123456, tzinfo=datetime.UTC)
+ALICE, BOB = ids.PartyId("a" * 12), ids.PartyId("b" * 12)
+TURN = ids.TurnId("turn-1")
+NOTED = events.EventKind.AGENT_STATUS_SET
+
+Scenario = Callable[[ports.Store, ManualClock], Awaitable[None]]
+Run = Callable[[Scenario], None]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def run(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Run:
+    def start(scenario: Scenario) -> None:
+        async def main() -> None:
+            clock = ManualClock(NOW)
+            store: ports.Store
+            if request.param == "memory":
+                store = MemoryStore(clock)
+            else:
+                store = await SqliteStore.open(tmp_path / "hive.db", clock)
+            try:
+                await scenario(store, clock)
+            finally:
+                await store.close()
+
+        asyncio.run(main())
+
+    return start
+
+
+def make_agent(name: str = "alice", slot: int = 1, **changed: object) -> agents.Agent:
+    agent = agents.Agent(
+        id=ids.AgentId((name[0] * 12)[:12]), name=ids.AgentName(name), role=agents.Role.AGENT,
+        slot=slot, created_at=NOW, wanted=agents.Wanted.RUNNING, epoch=1,
+        phase=agents.Phase.SPAWNING, phase_since=NOW, phase_note="", running_epoch=0,
+        sandbox=None, crashes=0, retry_at=None, turn_state=agents.TurnState.OFFLINE,
+        turn_since=NOW, turn_note="", status="", model="", session_id="",
+        session_started=False, start_reason="",
+    )  # fmt: skip
+    return dataclasses.replace(agent, **changed)  # type: ignore[arg-type]
+
+
+def make_message(
+    recipient: ids.PartyId = BOB, body: str = "hello", key: str | None = None
+) -> messages.Message:
+    return messages.Message(
+        id=ids.MessageId(0), sender=ALICE, sender_name="alice", recipient=recipient,
+        recipient_name="bob", type=messages.MessageType.TEXT, body=body, in_reply_to=None,
+        key=key, sent_at=NOW, state=MessageState.QUEUED, deliveries=0, lease=None,
+        changed_at=NOW,
+    )  # fmt: skip
+
+
+def make_approval(state: approvals.ApprovalState) -> approvals.Approval:
+    return approvals.Approval(
+        id=ids.ApprovalId(0), kind=approvals.ApprovalKind.SPAWN,
+        agent_name=ids.AgentName("coder"), agent_id=None, description="because",
+        requested_by=ALICE, requested_by_name="alice", requested_at=NOW, state=state,
+        digest="d1", decided_by="", decided_via="", decided_at=None, note="", changed_at=NOW,
+    )  # fmt: skip
+
+
+def make_turn(name: str = "turn-1", agent: str = "a" * 12) -> turns.Turn:
+    return turns.Turn(
+        id=ids.TurnId(name), agent=ids.AgentId(agent), started_at=NOW, ended_at=None,
+        outcome=turns.Outcome.RUNNING, note="", woke_by="operator", model="m", tool_calls=0,
+        usage=turns.Usage(),
+    )  # fmt: skip
+
+
+def note(*topics: events.Topic, text: str = "") -> Callable[[ports.Tx], int]:
+    return lambda tx: tx.record(events.Event(NOTED, text=text, topics=topics))
+
+
+@contextlib.contextmanager
+def refused(kind: errors.ErrorKind) -> Iterator[None]:
+    with pytest.raises(errors.HiveError) as caught:
+        yield
+    assert caught.value.kind is kind
+
+
+def test_agents(run: Run) -> None:
+    async def scenario(store: ports.Store, clock: ManualClock) -> None:
+        zoe, alice = make_agent("zoe", 1), make_agent("alice", 2)
+        manager = make_agent("manager", 3, role=agents.Role.MANAGER)
+        full = dataclasses.replace(
+            alice, phase=agents.Phase.CRASHED, crashes=2, retry_at=NOW, session_started=True,
+            sandbox=agents.SandboxIdentity("boot", 42, 99), wanted=agents.Wanted.STOPPED,
+            turn_state=agents.TurnState.PAUSED, model="m", status="söme \U0001f41d",
+        )  # fmt: skip
+
+        def work(tx: ports.Tx) -> None:
+            for agent in (zoe, alice, manager):
+                tx.insert_agent(agent)
+            tx.update_agent(full)
+
+        await store.write(work)
+        assert await store.read(lambda tx: tx.list_agents()) == [manager, full, zoe]
+        assert await store.read(lambda tx: tx.get_agent(alice.id)) == full
+        assert await store.read(lambda tx: tx.find_agent("zoe")) == zoe
+        assert await store.read(lambda tx: tx.find_agent("nobody")) is None
+        assert await store.read(lambda tx: tx.get_agent(ids.AgentId("f" * 12))) is None
+        for twin in (
+            dataclasses.replace(zoe, name=ids.AgentName("other"), slot=9),
+            dataclasses.replace(zoe, id=ids.AgentId("e" * 12), slot=9),
+            dataclasses.replace(zoe, id=ids.AgentId("e" * 12), name=ids.AgentName("other")),
+        ):
+            with refused(errors.ErrorKind.CONFLICT):
+                await store.write(lambda tx, twin=twin: tx.insert_agent(twin))
+        with refused(errors.ErrorKind.NOT_FOUND):
+            await store.write(lambda tx: tx.update_agent(make_agent("nobody", 7)))
+        assert [await store.write(lambda tx: tx.next_slot()) for _ in range(3)] == [1, 2, 3]
+
+    run(scenario)
+
+
+def test_approvals(run: Run) -> None:
+    async def scenario(store: ports.Store, clock: ManualClock) -> None:
+        pending, denied = approvals.ApprovalState.PENDING, approvals.ApprovalState.DENIED
+
+        def work(tx: ports.Tx) -> tuple[approvals.Approval, approvals.Approval]:
+            first = tx.insert_approval(make_approval(pending))
+            return first, tx.insert_approval(make_approval(pending))
+
+        first, second = await store.write(work)
+        assert (first.id, second.id) == (1, 2)
+        decided = dataclasses.replace(
+            first, state=denied, decided_by="olga", decided_via="page", decided_at=NOW, note="no",
+            agent_id=ids.AgentId(ALICE),
+        )  # fmt: skip
+        await store.write(lambda tx: tx.update_approval(decided))
+        assert await store.read(lambda tx: tx.get_approval(first.id)) == decided
+        assert await store.read(lambda tx: tx.list_approvals()) == [second, decided]
+        assert await store.read(lambda tx: tx.list_approvals(limit=1)) == [second]
+        assert await store.read(lambda tx: tx.list_approvals(states=[denied])) == [decided]
+        assert len(await store.read(lambda tx: tx.list_approvals(states=[denied, pending]))) == 2
+        assert await store.read(lambda tx: tx.list_approvals(states=[])) == []
+        assert await store.read(lambda tx: tx.get_approval(ids.ApprovalId(9))) is None
+        with refused(errors.ErrorKind.NOT_FOUND):
+            missing = dataclasses.replace(first, id=ids.ApprovalId(9))
+            await store.write(lambda tx: tx.update_approval(missing))
+
+    run(scenario)
+
+
+def test_turns(run: Run) -> None:
+    async def scenario(store: ports.Store, clock: ManualClock) -> None:
+        for number in (3, 1, 2):
+            await store.write(lambda tx, number=number: tx.insert_turn(make_turn(f"t{number}")))
+        ended = dataclasses.replace(
+            make_turn("t1"), ended_at=NOW, outcome=turns.Outcome.OK, tool_calls=4, note="done",
+            usage=turns.Usage(1, 2, 3, 4, 0.125, 6),
+        )  # fmt: skip
+        await store.write(lambda tx: tx.update_turn(ended))
+        listed = await store.read(lambda tx: tx.list_turns(ids.AgentId(ALICE)))
+        assert [turn.id for turn in listed] == ["t2", "t1", "t3"]
+        assert listed[1] == ended == await store.read(lambda tx: tx.get_turn(ended.id))
+        assert await store.read(lambda tx: tx.list_turns(ids.AgentId(ALICE), 1)) == listed[:1]
+        assert await store.read(lambda tx: tx.list_turns(ids.AgentId(BOB))) == []
+        assert await store.read(lambda tx: tx.get_turn(TURN)) is None
+        with refused(errors.ErrorKind.CONFLICT):
+            await store.write(lambda tx: tx.insert_turn(make_turn("t1")))
+        with refused(errors.ErrorKind.NOT_FOUND):
+            await store.write(lambda tx: tx.update_turn(make_turn("t9")))
+
+    run(scenario)
+
+
+def test_values(run: Run) -> None:
+    async def scenario(store: ports.Store, clock: ManualClock) -> None:
+        def work(tx: ports.Tx) -> None:
+            tx.put_value("a_1", {"x": [1, None]})
+            tx.put_value("a_2", "text")
+            tx.put_value("ab", False)
+            tx.put_value("a_2", "newer")
+            tx.put_value("b", 0)
+            tx.delete_value("b")
+            tx.delete_value("never")
+
+        await store.write(work)
+        assert await store.read(lambda tx: tx.get_value("a_1")) == {"x": [1, None]}
+        assert await store.read(lambda tx: tx.get_value("b")) is None
+        # The underscore is a letter here, not a wildcard.
+        listed = await store.read(lambda tx: tx.list_values("a_"))
+        assert listed == {"a_1": {"x": [1, None]}, "a_2": "newer"}
+        assert list(await store.read(lambda tx: tx.list_values(""))) == ["a_1", "a_2", "ab"]
+
+    run(scenario)
