@@ -167,7 +167,7 @@ class SqliteTx(SqliteReadTx):
         elif recipient is not None:
             found = self._execute(queries.LIST_LEASED_TO, (recipient,))
         else:
-            found = self._execute(queries.LIST_LEASED)
+            found = sorted(self._execute(queries.LIST_LEASED))
         return [rows.message_out(row) for row in found]
 
     def update_messages(self, changed: Sequence[messages.Message]) -> None:

@@ -80,10 +80,6 @@ class _Savepoint:
         error: BaseException | None,
         trace: types.TracebackType | None,
     ) -> bool:
-        if not self._connection.in_transaction:
-            if error is None:
-                raise sqlite3.OperationalError("a work ended the transaction that it runs in")
-            return False
         if error is None:
             self._connection.execute("RELEASE work")
             return False

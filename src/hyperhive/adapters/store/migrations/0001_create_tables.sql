@@ -65,9 +65,9 @@ CREATE TABLE messages (
 
 CREATE UNIQUE INDEX messages_by_key ON messages (sender, key) WHERE key IS NOT NULL;
 CREATE INDEX messages_by_recipient ON messages (recipient, id);
-CREATE INDEX messages_queued ON messages (recipient, id) WHERE state = 'queued';
+CREATE INDEX messages_open ON messages (recipient, state, id)
+    WHERE state = 'queued' OR state = 'leased';
 CREATE INDEX messages_leased ON messages (lease, id) WHERE state = 'leased';
-CREATE INDEX messages_leased_to ON messages (recipient, id) WHERE state = 'leased';
 CREATE INDEX messages_handled ON messages (changed_at) WHERE state = 'handled';
 CREATE INDEX messages_dead ON messages (id) WHERE state = 'dead';
 
