@@ -7,14 +7,12 @@ import functools
 import pathlib
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from hyperhive import settings
 from hyperhive.cli import client
-
-Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ def attach(verb: Callable[..., Any]) -> Callable[..., Any]:
     return verb
 
 
-def common(verb: Verb) -> Callable[..., Any]:
+def common(verb: Callable[..., Any]) -> Callable[..., Any]:
     """Give a verb the common options and, as its first argument, the `Invocation`.
 
     They may stand before or after the verb's name; after it wins.

@@ -1,0 +1,71 @@
+"""The live view of an agent's turns."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+EVENTS = [
+    ("wake", {"id": 7, "from": "operator", "body": "list the files", "redelivered": True}),
+    ("thinking", {"text": "I should look."}),
+    ("tool_use", {"id": "a", "name": "Bash", "input": {"command": "ls\npwd", "timeout": 5}}),
+    ("tool_result", {"id": "a", "is_error": False, "content": "\n".join(map(str, range(40)))}),
+    ("tool_use", {"name": "Edit", "input": {"file_path": "/state/a", "old_string": "x\ny",
+                                            "new_string": "z"}}),
+    ("tool_use", {"name": "mcp__hive__send", "input": {"to": "operator", "body": "[bold]done"}}),
+    ("text", {"text": "Done.\x1b[2J"}),
+    ("note", {"text": "compacted"}),
+    ("something_new", {"answer": 42}),
+]  # fmt: skip
+
+
+def live(number: int, kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    at = "2026-11-23T08:15:00.123Z"
+    return {"number": number, "at": at, "turn": "t1", "kind": kind, "data": data}
+
+
+def test_a_turn_reads_as_a_story(hive: Any, daemon: Any) -> None:
+    daemon.events["watch"] = [live(n, *event) for n, event in enumerate(EVENTS, 1)]
+    done = hive("watch", "coder", "--no-follow")
+    assert done.code == 0, done.err
+    for line in (
+        "◀ operator (message 7, delivered again)",
+        "  list the files",
+        "∴ I should look.",
+        "▶ Bash ls",
+        "  pwd",
+        "  timeout: 5",
+        "  ⎿ 0",
+        "… 28 more lines (all: --full)",
+        "▶ Edit /state/a",
+        "  - y",
+        "  + z",
+        "▶ send operator",
+        "  body: [bold]done",
+        "● Done.\\x1b[2J",
+        "! compacted",
+        "· something_new answer=42",
+    ):
+        assert line in done.out, line
+    assert done.out.count("turn t1") == 1
+    assert "\x1b" not in done.out
+    assert "    39" in hive("watch", "coder", "--no-follow", "--full").out
+
+
+def test_it_follows_after_what_it_has_shown(hive: Any, daemon: Any) -> None:
+    daemon.events["watch"] = [live(n, "text", {"text": f"line {n}"}) for n in range(1, 6)]
+    hive("watch", "coder", "-n", "2")
+    assert daemon.asked == [
+        ("watch", {"name": "coder", "after": 0, "follow": False}),
+        ("watch", {"name": "coder", "after": 5, "follow": True}),
+    ]
+    out = hive("watch", "coder", "-n", "2", "--no-follow").out
+    assert "line 3" not in out
+    assert out.index("line 4") < out.index("line 5")
+
+
+def test_json_is_one_event_a_line(hive: Any, daemon: Any) -> None:
+    daemon.events["watch"] = [live(1, "text", {"text": "\u202ehi"})]
+    out = hive("watch", "coder", "--no-follow", "--json").out
+    assert json.loads(out) == daemon.events["watch"][0]
+    assert out.isascii()
