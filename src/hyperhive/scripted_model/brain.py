@@ -180,8 +180,7 @@ class Request:
                 # Mail that came in while a tool ran is put beside its result.
                 said = [text for text in said if mail.OPENING in text]
             if said:
-                # A failed turn leaves its prompt in front of ours in one message: ours is last.
-                return said[-1], index
+                return mail.newest(said), index
         return "", -1
 
     @property

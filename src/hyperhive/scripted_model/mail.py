@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 OPENING = "<hive-message "
+_MORE = re.compile(r"\d+ more messages? (is|are) waiting: call recv\.")
 _OPEN = re.compile(r"<hive-message ([^<>]*)>")
 _ATTRIBUTE = re.compile(r"([\w-]+)=(?:\"([^\"]*)\"|'([^']*)'|([^\s\"']+))")
 _SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
@@ -55,6 +56,28 @@ def parse(prompt: str) -> list[Mail]:
         found.append(Mail(words.get("id", ""), words.get("from", ""), body))
         position = min(end + len(closing), len(prompt))
     return found
+
+
+def newest(said: list[str]) -> str:
+    """Return the newest prompt among the texts of one user message, oldest first.
+
+    A turn that failed leaves its prompt in front of the next one. The texts of one
+    delivery share their key; what is no mail is a prompt by itself.
+    """
+    texts = [text for text in said if _MORE.fullmatch(text) is None] or said
+    keys = _keys(texts[-1])
+    if not keys:
+        return texts[-1]
+    return "\n".join(text for text in texts if keys & _keys(text))
+
+
+def _keys(text: str) -> set[str]:
+    return {
+        match[2] or match[3] or match[4] or ""
+        for opening in _OPEN.finditer(text)
+        for match in _ATTRIBUTE.finditer(opening[1])
+        if match[1] == "key"
+    }
 
 
 def scripts(prompt: str) -> list[str]:

@@ -38,7 +38,10 @@ def puppet(request: brain.Request) -> brain.Reply:
 def play(request: brain.Request, found: list[str]) -> brain.Reply:
     """Play *found*; a faulty script is answered with 400, so that the test shows why."""
     try:
-        return _part(request, found)
+        split = parts(found)
+        if request.round >= len(split):
+            return [brain.Say("The script is over.")]
+        return play_part(request, split[request.round]) or [brain.Say("Done.")]
     except ScriptError as error:
         return [brain.Fail(400, f"cannot play the script: {error}")]
 
@@ -55,32 +58,40 @@ def plain(request: brain.Request) -> brain.Reply:
     return [brain.Say(f"This is the scripted model. It got: {request.prompt[:80]}")]
 
 
-def _part(request: brain.Request, found: list[str]) -> brain.Reply:
-    parts: list[list[dict[str, Any]]] = [[]]
+def parts(found: list[str]) -> list[list[dict[str, Any]]]:
+    """The steps of *found*, one list for each answer; the last uses no tool and may be empty."""
+    split: list[list[dict[str, Any]]] = [[]]
     for step in _steps(found):
-        parts[-1].append(step)
+        split[-1].append(step)
         if "tool" in step or "tools" in step:
-            parts.append([])
-    if request.round >= len(parts):
-        return [brain.Say("The script is over.")]
-    failures: list[brain.Block] = []
+            split.append([])
+    return split
+
+
+def play_part(request: brain.Request, steps: list[dict[str, Any]]) -> list[brain.Block]:
+    """The answer that *steps* make at this attempt; empty when they say nothing."""
+    failures: list[tuple[brain.Block, int]] = []
     blocks: list[brain.Block] = []
-    for step in parts[request.round]:
+    for step in steps:
         kinds = [word for word in step if word in _STEPS]
         if not kinds:
             raise ScriptError(f"no such step: {json.dumps(step)[:120]}")
         for word in kinds:
             made = _STEPS[word](_fill(step, request))
             if word in _FAULTS:
-                failures.extend(made * _times(step))
+                failures.append((made[0], _times(step)))
             else:
                 blocks.extend(made)
-    if request.attempt < len(failures):
-        fault = failures[request.attempt]
-        if isinstance(fault, brain.Fail):
-            return [fault]
-        blocks.append(fault)
-    if not any(isinstance(one, brain.Say | brain.Think | brain.UseTool) for one in blocks):
+    attempt = request.attempt
+    for fault, times in failures:
+        if attempt < times:
+            if isinstance(fault, brain.Fail):
+                return [*(one for one in blocks if isinstance(one, brain.Wait)), fault]
+            blocks.append(fault)
+            break
+        attempt -= times
+    content = brain.Say | brain.Think | brain.UseTool
+    if blocks and not any(isinstance(one, content) for one in blocks):
         blocks.append(brain.Say("Done."))
     return blocks
 

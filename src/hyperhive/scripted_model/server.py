@@ -19,6 +19,7 @@ from aiohttp import hdrs, web
 from hyperhive.scripted_model import brain, speech
 
 BODY_MAX: Final = 64 * 1024 * 1024
+THINKING_PACES: Final = 12
 LOG_SIZE: Final = 1000
 PLACES_KEPT: Final = 4096
 _SECRET_HEADERS: Final = frozenset({"x-api-key", "authorization", "cookie"})
@@ -148,6 +149,8 @@ class ScriptedModel:
         response.headers["cache-control"] = "no-cache"
         await response.prepare(request)
         pace = next((b.seconds for b in reply if isinstance(b, brain.Slow)), self.pace)
+        # A model thinks before its first word.
+        await asyncio.sleep(pace * THINKING_PACES)
         faults = [b for b in reply if isinstance(b, brain.Cut | brain.Snap | brain.Stall)]
         said = 0
         for event, data, size in message.events():
