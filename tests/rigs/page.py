@@ -2,64 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
-import datetime
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from hyperhive import ports, settings
+from hyperhive.adapters.live_log.memory import MemoryLiveLog
 from hyperhive.adapters.store.memory import MemoryStore
 from hyperhive.domain import access, agents, approvals, errors, events, ids, messages
 from hyperhive.edges.dashboard import Dashboard
 from hyperhive.services import fleet, messaging, overview, review, spawning
 from hyperhive.wire import views
-
-
-class Terminal:
-    """`ports.LiveLog` as lists."""
-
-    def __init__(self, clock: ports.Clock) -> None:
-        self._clock = clock
-        self._rows: dict[str, list[ports.LiveEvent]] = {}
-        self._moved = asyncio.Condition()
-
-    async def append(
-        self, agent: ids.AgentId, batch: Sequence[tuple[str, str, Mapping[str, Any]]]
-    ) -> int:
-        rows = self._rows.setdefault(agent, [])
-        for turn, kind, data in batch:
-            rows.append(ports.LiveEvent(len(rows) + 1, self._clock.now(), turn, kind, data))
-        async with self._moved:
-            self._moved.notify_all()
-        return len(rows)
-
-    async def read(
-        self, agent: ids.AgentId, *, after: int = 0, before: int | None = None, limit: int = 2000
-    ) -> list[ports.LiveEvent]:
-        rows = [
-            row
-            for row in self._rows.get(agent, [])
-            if row.number > after and (before is None or row.number < before)
-        ]
-        return rows[-limit:]
-
-    def number(self, agent: ids.AgentId) -> int:
-        return len(self._rows.get(agent, []))
-
-    async def changed(self, agent: ids.AgentId, after: int) -> int:
-        async with self._moved:
-            await self._moved.wait_for(lambda: self.number(agent) > after)
-        return self.number(agent)
-
-    async def sweep(self, before: datetime.datetime) -> int:
-        return 0
-
-    async def close(self) -> None:
-        pass
 
 
 class Model:
@@ -161,7 +117,7 @@ class Hive:
         self.review = review.Review(self.store, clock)
         self.model = Model(self.store)
         self.overview = overview.Overview(self.store, self.model, hive="hive", version="test")  # type: ignore[arg-type]
-        self.terminal = Terminal(clock)
+        self.terminal = MemoryLiveLog(clock)
         self.verbs = Verbs(self)
         self.bugs = Bugs()
         self.settings = settings.Settings(home=home, cache=home / "cache", port=port)
@@ -186,6 +142,8 @@ class Hive:
                     row, phase=agents.Phase.RUNNING, running_epoch=row.epoch,
                     turn_state=agents.TurnState.IDLE, model="claude-sonnet-5",
                 )  # fmt: skip
+            elif not changes:
+                return row
             row = dataclasses.replace(row, **changes)
             tx.update_agent(row)
             kind = events.EventKind.AGENT_MOVED

@@ -155,20 +155,27 @@ class Streams:
     ) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._watch_session(session))
-                group.create_task(self._send_facts(response, position))
+                tasks = [
+                    group.create_task(self._watch_session(session)),
+                    group.create_task(self._send_facts(response, position)),
+                ]
                 if agent is not None:
-                    group.create_task(self._send_terminal(response, position, agent))
-        except* (_Ended, ConnectionError, TimeoutError, errors.HiveError):
-            # Over: it said so, the browser left or did not take its data in time, or the
-            # store refuses. The browser asks again and then hears the reason.
+                    terminal = self._send_terminal(response, position, agent)
+                    tasks.append(group.create_task(terminal))
+                # Waited for here and not by leaving the group: Python before 3.13 forgets to take
+                # back the cancellation of a task whose group fails while it is being left.
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in tasks:
+                    task.cancel()
+        except* (ConnectionError, TimeoutError, errors.HiveError):
+            # The browser left or did not take its data in time, or the store refuses. The
+            # browser asks again and then hears the reason.
             pass
 
     async def _watch_session(self, session: sessions.Session) -> None:
         while self._sessions.is_valid(session):
             left = (session.expires_at - self._clock.now()).total_seconds()
             await self._clock.sleep(min(RECHECK_SECONDS, max(left, 0.1)))
-        raise _Ended
 
     async def _send_facts(
         self, response: aiohttp_sse.EventSourceResponse, position: Position
@@ -178,7 +185,7 @@ class Streams:
                 # Too far behind to be told each change, or ahead of a store that was put
                 # back to an earlier day: the page loads the whole picture again.
                 await response.send("{}", event="resync")
-                raise _Ended
+                return
             update = await self._overview.updates_after(position.fact)
             if update is None:
                 await self._overview.wait(position.fact)
@@ -197,10 +204,6 @@ class Streams:
                 await response.send(encode(body), event="terminal", id=position.event_id)
             else:
                 await self._live_log.changed(agent, position.terminal)
-
-
-class _Ended(Exception):
-    """The stream has said its last word."""
 
 
 def encode(body: Any) -> str:

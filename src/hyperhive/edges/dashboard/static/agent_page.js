@@ -89,7 +89,7 @@ function Prompt({ name }) {
   return html`
     <div class="prompt">
       <span class="prompt-mark" aria-hidden="true">❯</span>
-      <textarea ref=${box} rows="1" aria-label="Message to ${name}" placeholder="Message to ${name}: Enter sends, Shift+Enter breaks"
+      <textarea ref=${box} rows="1" aria-label="Message to ${name}" placeholder="Message to ${name} …" title="Enter sends, Shift+Enter breaks"
         data-testid="prompt" value=${text} onKeyDown=${onKey}
         onInput=${(event) => { key.current = null; setText(event.target.value); }}></textarea>
       <button type="button" class="primary" aria-label="Send to ${name}" aria-disabled=${busy || !text.trim()} aria-busy=${busy}

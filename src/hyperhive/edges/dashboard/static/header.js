@@ -60,7 +60,7 @@ export function Header({ agent }) {
       ${hive.value.name !== "hive" && html`<span class="chip">${visible(hive.value.name)}</span>`}
       ${agent && html`<span class="crumb"><span aria-hidden="true">/</span> ${agent}</span>`}
       <span class="grow"></span>
-      ${model.kind === "demo" && html`<span class="badge tone-warn" data-testid="demo-badge" title="No real model: a built-in script answers">scripted demo model</span>`}
+      ${model.kind === "demo" && html`<span class="badge tone-warn" data-testid="demo-badge" title="No real model: a built-in script answers"><span class="wide">scripted</span> demo<span class="wide"> model</span></span>`}
       <${Connection} />
       <details class="menu" data-testid="menu">
         <summary aria-label="Menu">☰</summary>

@@ -96,14 +96,16 @@ export function MessageRow({ message, replies = true }) {
           <button type="button" class="quiet" aria-label="Reply to ${message.from} about message ${message.id}"
             onClick=${() => writeTo(message.from, message.id)}>reply</button>`}
         <span class="grow"></span>
-        ${message.state === "dead" && html`
-          <${Act} plain="Requeue" name="Requeue message ${message.id}" testid="requeue"
-            act=${() => act("requeue", { id: message.id })} />`}
         ${message.redelivered && html`<span class="badge tone-warn" title="An earlier turn died with it">redelivered ×${message.deliveries - 1}</span>`}
         <span class="badge tone-${tone}" data-testid="message-state" title=${STATE_MEANINGS[message.state]}>${message.state}</span>
         <time class="dim mono small" dateTime=${message.sent_at} title=${fullTime(message.sent_at)}>${clockTime(message.sent_at)}</time>
       </div>
       <${Body} message=${message} />
+      ${message.state === "dead" && html`
+        <div class="row end">
+          <${Act} plain="Requeue" name="Requeue message ${message.id}" testid="requeue"
+            act=${() => act("requeue", { id: message.id })} />
+        </div>`}
     </li>
   `;
 }

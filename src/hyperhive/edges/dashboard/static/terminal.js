@@ -1,5 +1,6 @@
 // The live terminal: sticks to its end while one is there, and counts what comes while one is not.
 
+import { Body } from "./mail.js";
 import { clockTime, fullTime, plural, shortTime, visible } from "./text.js";
 import { Result, ToolCall } from "./tools.js";
 import { Act, Empty } from "./ui.js";
@@ -13,17 +14,14 @@ function Time({ at }) {
 
 function Wake({ item }) {
   const { data } = item;
-  const mail = Array.isArray(data.messages) ? data.messages : data.body ? [data] : [];
-  const from = data.from ?? data.woke_by ?? mail[0]?.from ?? "mail";
+  const mail = { type: data.type, body: data.body };
   return html`
-    <div class="turn-start">
-      <span class="mark" aria-hidden="true">▶</span> turn, woken by <b>${visible(from)}</b>
-      ${data.unread > 0 && html` <span class="dim">· ${data.unread} more unread</span>`} <${Time} at=${item.at} />
+    ${item.begins && html`
+      <div class="turn-start"><span class="mark" aria-hidden="true">▶</span> turn, woken by <b>${visible(data.from)}</b> <${Time} at=${item.at} /></div>`}
+    <div class="woken" data-testid="woken">
+      <span class="dim small">${visible(data.from)} #${data.id}${data.redelivered ? " · redelivered" : ""}${data.in_reply_to ? ` · ↩ #${data.in_reply_to}` : ""}</span>
+      <${Body} message=${mail} />
     </div>
-    ${mail.map((message, index) => html`
-      <div class="woken" key=${index}>
-        ${message.from !== undefined && html`<span class="dim">${visible(message.from)}${message.redelivered ? " (redelivered)" : ""}:</span> `}<span class="words">${visible(message.body)}</span>
-      </div>`)}
   `;
 }
 
@@ -57,11 +55,11 @@ function Item({ item }) {
     case "tool_use":
       return html`<${ToolCall} item=${item} />`;
     case "tool_result":
-      return html`<div class="tool"><${Result} result=${item.result} /></div>`;
+      return html`<div class="tool"><${Result} result=${item.data} /></div>`;
     case "result":
       return html`<${Ended} item=${item} />`;
     case "note":
-      return html`<div class="note">${visible(data.text ?? data.note ?? JSON.stringify(data))}</div>`;
+      return html`<div class="note">${visible(data.text)}</div>`;
     default:
       return html`<div class="note">${visible(item.kind)}: ${visible(JSON.stringify(data))}</div>`;
   }

@@ -6,30 +6,22 @@ import { signal } from "./vendor/preact.js";
 const HISTORY = 2000;
 const KEPT = 6000;
 
-/** Text of a tool's result, whatever shape the model's API gave it. */
-function resultText(content) {
-  if (typeof content === "string") return content;
-  if (Array.isArray(content)) {
-    return content.map((part) => (part?.type === "text" ? part.text : `[${part?.type ?? "part"}]`)).join("\n");
-  }
-  return content === undefined || content === null ? "" : JSON.stringify(content, null, 2);
-}
-
-/** Fold `events` into `items`: a result goes to its call when that is there. */
+/**
+ * Fold `events` into `items`: a result goes to its call when that is there; the first mail of a turn
+ * knows that it begins one.
+ */
 function fold(items, events) {
   const next = [...items];
   const calls = new Map();
   next.forEach((item, index) => item.kind === "tool_use" && calls.set(item.data.id, index));
   for (const event of events) {
-    if (event.kind === "tool_result") {
-      const result = { text: resultText(event.data.content), error: event.data.is_error === true };
-      const index = calls.get(event.data.tool_use_id);
-      if (index !== undefined) next[index] = { ...next[index], result };
-      else next.push({ ...event, result });
-    } else {
-      if (event.kind === "tool_use") calls.set(event.data.id, next.length);
-      next.push(event);
+    const index = event.kind === "tool_result" ? calls.get(event.data.id) : undefined;
+    if (index !== undefined) {
+      next[index] = { ...next[index], result: event.data };
+      continue;
     }
+    if (event.kind === "tool_use") calls.set(event.data.id, next.length);
+    next.push({ ...event, begins: event.kind === "wake" && next.at(-1)?.turn !== event.turn });
   }
   return next;
 }

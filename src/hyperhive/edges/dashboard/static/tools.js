@@ -73,17 +73,20 @@ const SHOW = {
   }),
 };
 
-function Result({ result }) {
-  const shown = result.text.replace(COLOURS, "").replace(/\s+$/, "");
+/** What a call came back with; long results are folded with their size. */
+export function Result({ result }) {
+  const failed = result.is_error ? "failed" : "";
+  const shown = text(result.content).replace(COLOURS, "").replace(/\s+$/, "");
+  const cut = result.missing > 0 ? `\n… (${plural(result.missing, "more character")})` : "";
   const lines = shown.split("\n").length;
   if (shown === "") return html`<div class="tool-result dim">(no output)</div>`;
   const long = lines > SHORT_LINES || shown.length > SHORT_CHARACTERS;
-  if (!long) return html`<pre class="tool-result ${result.error ? "failed" : ""}">${visible(shown)}</pre>`;
+  if (!long) return html`<pre class="tool-result ${failed}">${visible(shown)}${cut}</pre>`;
   const first = shown.slice(0, 160).split("\n", 1)[0];
   return html`
-    <details class="tool-result ${result.error ? "failed" : ""}">
-      <summary>${result.error ? "error" : "result"}: ${plural(lines, "line")}, ${shortSize(shown.length)} <span class="dim preview">${visible(first)}</span></summary>
-      <pre>${visible(shown)}</pre>
+    <details class="tool-result ${failed}" data-testid="tool-result">
+      <summary>${failed ? "error" : "result"}: ${plural(lines, "line")}, ${shortSize(shown.length + (result.missing ?? 0))} <span class="dim preview">${visible(first)}</span></summary>
+      <pre>${visible(shown)}${cut}</pre>
     </details>
   `;
 }
@@ -103,5 +106,3 @@ export function ToolCall({ item }) {
     </div>
   `;
 }
-
-export { Result };
