@@ -49,6 +49,9 @@ class Limits:
     """Ceilings of one listening socket."""
 
     line: int = agent_protocol.LINE_MAX
+    """Bytes of one line that comes in."""
+    answer: int = agent_protocol.LINE_MAX
+    """Bytes of one line that goes out."""
     connections: int = 8
     in_flight: int = 32
 
@@ -281,11 +284,11 @@ class _Connection:
 
     def _encode(self, key: int | None, member: str, value: Any) -> bytes:
         raw = _ENCODER.encode({"id": key, **self._service.envelope, member: value})
-        if len(raw) < self._limits.line:
+        if len(raw) < self._limits.answer:
             return raw + b"\n"
         too_long = errors.unavailable(
             f"cannot answer: the answer has {len(raw)} bytes and a line may have "
-            f"{self._limits.line}; ask for less"
+            f"{self._limits.answer}; ask for less"
         )
         return self._encode(key, "error", problems.rpc_error(too_long))
 

@@ -1,0 +1,1 @@
+"""The admin socket: the operator's verbs for whoever may open a file."""

@@ -1,0 +1,1 @@
+"""The one server of all agents: a socket each, the harness protocol, and the MCP tools."""

@@ -1,0 +1,87 @@
+"""Every verb of the operator, in one table: the page, the admin socket and `hive` all use it.
+
+A row says what a verb is called, what it takes, what does it, and whether it answers
+once or as a stream. The reference is written from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+from hyperhive.domain import access
+from hyperhive.edges import action_params as given
+from hyperhive.edges import action_verbs as verbs
+from hyperhive.edges import params
+
+Once = Callable[[verbs.Deps, access.Caller, Any], Awaitable[Any]]
+Many = Callable[[verbs.Deps, access.Caller, Any], AsyncIterator[Any]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Action:
+    """One verb that answers once."""
+
+    name: str
+    params: type[params.Params]
+    run: Once
+
+    @property
+    def summary(self) -> str:
+        """What it does, in one line."""
+        return _first_line(self.run)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stream:
+    """One verb that answers with events, for as long as it is listened to."""
+
+    name: str
+    params: type[params.Params]
+    run: Many
+
+    @property
+    def summary(self) -> str:
+        """What it does, in one line."""
+        return _first_line(self.run)
+
+
+def _first_line(function: Callable[..., Any]) -> str:
+    return (inspect.getdoc(function) or "").partition("\n")[0]
+
+
+TABLE: Final[tuple[Action | Stream, ...]] = (
+    Action("status", given.Nothing, verbs.status),
+    Action("list", given.Nothing, verbs.list_agents),
+    Stream("subscribe", given.Subscribe, verbs.subscribe),
+    Action("send", given.Send, verbs.send),
+    Action("inbox", given.Inbox, verbs.inbox),
+    Action("handled", given.OneMessage, verbs.handled),
+    Action("messages", given.Messages, verbs.list_messages),
+    Action("requeue", given.OneMessage, verbs.requeue),
+    Action("pending", given.Nothing, verbs.pending),
+    Action("approvals", given.Approvals, verbs.list_approvals),
+    Action("approve", given.Approve, verbs.approve),
+    Action("deny", given.Deny, verbs.deny),
+    Action("withdraw", given.OneApproval, verbs.withdraw),
+    Action("request-spawn", given.Spawn, verbs.request_spawn),
+    Action("spawn", given.Spawn, verbs.spawn),
+    Action("start", given.Order, verbs.start),
+    Action("stop", given.Order, verbs.stop),
+    Action("restart", given.Order, verbs.restart),
+    Action("kill", given.Order, verbs.kill),
+    Action("interrupt", given.OneAgent, verbs.interrupt),
+    Action("turns", given.Turns, verbs.list_turns),
+    Stream("logs", given.Logs, verbs.logs),
+    Stream("watch", given.Watch, verbs.watch),
+    Action("sign-in-link", given.Nothing, verbs.sign_in_link),
+    Action("model-source", given.ModelSource, verbs.set_model_source),
+    Action("model-status", given.Nothing, verbs.model_status),
+    Action("doctor", given.Nothing, verbs.doctor),
+    Action("version", given.Nothing, verbs.version),
+    Action("shutdown", given.Shutdown, verbs.shutdown),
+)
+
+BY_NAME: Final = {action.name: action for action in TABLE}
