@@ -52,16 +52,13 @@ def test_a_turn_reads_as_a_story(hive: Any, daemon: Any) -> None:
     assert "    39" in hive("watch", "coder", "--no-follow", "--full").out
 
 
-def test_it_follows_after_what_it_has_shown(hive: Any, daemon: Any) -> None:
-    daemon.events["watch"] = [live(n, "text", {"text": f"line {n}"}) for n in range(1, 6)]
+def test_it_asks_for_the_past_and_what_follows(hive: Any, daemon: Any) -> None:
     hive("watch", "coder", "-n", "2")
+    hive("watch", "coder", "--no-follow")
     assert daemon.asked == [
-        ("watch", {"name": "coder", "after": 0, "follow": False}),
-        ("watch", {"name": "coder", "after": 5, "follow": True}),
+        ("watch", {"name": "coder", "lines": 2, "follow": True}),
+        ("watch", {"name": "coder", "lines": 100, "follow": False}),
     ]
-    out = hive("watch", "coder", "-n", "2", "--no-follow").out
-    assert "line 3" not in out
-    assert out.index("line 4") < out.index("line 5")
 
 
 def test_json_is_one_event_a_line(hive: Any, daemon: Any) -> None:

@@ -21,9 +21,8 @@ _MARKS: Final = {"ok": ("ok", "green"), "notice": ("notice", "yellow"), "broken"
 
 
 @click.command()
-@click.pass_context
 @common
-def doctor(call: Invocation, ctx: click.Context) -> None:
+def doctor(call: Invocation) -> None:
     """Say what this host can and cannot do, and how to mend it.
 
     "notice" works, but something is weaker than it could be; "BROKEN" means that agents cannot
@@ -35,7 +34,7 @@ def doctor(call: Invocation, ctx: click.Context) -> None:
     else:
         _print(found, call.color)
     if any(finding["severity"] == ports.Severity.BROKEN.value for finding in found):
-        ctx.exit(problems.EXIT_CODE[errors.ErrorKind.UNAVAILABLE])
+        click.get_current_context().exit(problems.EXIT_CODE[errors.ErrorKind.UNAVAILABLE])
 
 
 def _view(finding: ports.Finding) -> dict[str, str]:

@@ -31,8 +31,13 @@ def build_base(options: settings.Settings, report: Report) -> None:
     from hyperhive.adapters.clock import system
     from hyperhive.adapters.sandbox import bubblewrap
 
+    proxies = {k: v for k, v in settings.environment().items() if k.lower().endswith("_proxy")}
     sandbox = bubblewrap.BubblewrapSandbox(
-        host.HostProcesses(), system.SystemClock(), cache=options.cache, view=options.sandbox
+        host.HostProcesses(),
+        system.SystemClock(),
+        cache=options.cache,
+        view=options.sandbox,
+        build_env=proxies,
     )
     run(sandbox.prepare(report))
 

@@ -22,16 +22,8 @@ def watch(call: Invocation, name: str, history: int, no_follow: bool, full: bool
 
     Goes on until interrupted. With --json, one event a line.
     """
-    past = list(call.client.stream("watch", name=name, after=0, follow=False))
     view = _json if call.json else _terminal(call, full)
-    for event in past[len(past) - min(history, len(past)) :]:
-        view(event)
-    if no_follow:
-        return
-    after = past[-1]["number"] if past else 0
-    if not past and not call.json:
-        show.note(f"{show.clean(name)} has said nothing yet; waiting")
-    for event in call.client.stream("watch", name=name, after=after, follow=True):
+    for event in call.client.stream("watch", name=name, lines=history, follow=not no_follow):
         view(event)
 
 
