@@ -1,0 +1,1 @@
+"""Where agents run: bubblewrap on this host, and a twin in memory."""

@@ -1,0 +1,70 @@
+"""The orders for the programs `launcher` and `entry`.
+
+They run isolated and import nothing of ours, so these shapes are the contract. They are
+handed over with `marshal`: both ends are one interpreter, and it costs no import.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import marshal
+import os
+from collections.abc import Iterator
+from typing import Any, TypedDict
+
+Option = str | dict[str, Any]
+"""A word for bwrap, or what the launcher makes one of: ``{"source": path}`` of the host,
+``{"text": content}`` or ``{"fd": name}`` as a descriptor, ``{"root": true}`` for the overlay."""
+
+
+class StartOrder(TypedDict):
+    """What `launcher` is told."""
+
+    bwrap: str
+    argv: list[str]
+    options: list[Option]
+    uid: int | None
+    """Become this host uid and gid first; None: run as we are, without privileges."""
+    gid: int | None
+    cgroups: list[str]
+    """Directories to join before anything else."""
+    overlay: dict[str, str] | None
+    """``lower``, ``upper`` and ``work`` of the root, or None: no overlay."""
+    log: str
+    status: str
+    record: str
+    facts: str
+    """One line: what `records.Record` holds beside the processes, as JSON."""
+    processes: int
+    ports: list[int]
+    private_fds: list[int]
+    """Descriptors for the launcher alone; the first is the socket for the listeners."""
+    seccomp: bytes
+
+
+class EntryOrder(TypedDict):
+    """What `entry` is told: ``ports`` to open, or else ``argv`` to run."""
+
+    pid: int
+    start_time: int
+    socket: int
+    ports: list[int]
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    uid: int
+    cgroups: list[str]
+    seccomp: bytes
+
+
+@contextlib.contextmanager
+def written(order: StartOrder | EntryOrder) -> Iterator[int]:
+    """Lend a descriptor from which *order* can be read; it has no name on disk."""
+    fd = os.memfd_create("order")
+    try:
+        with open(fd, "wb", closefd=False) as stream:
+            stream.write(marshal.dumps(dict(order)))
+        os.lseek(fd, 0, os.SEEK_SET)
+        yield fd
+    finally:
+        os.close(fd)

@@ -1,0 +1,138 @@
+"""Runs our two stand-alone programs, `launcher` and `entry`, and understands their answers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from hyperhive import ports
+from hyperhive.adapters.sandbox import orders
+from hyperhive.domain import errors
+
+START_TIMEOUT: Final = 20.0
+ENTRY_TIMEOUT: Final = 15.0
+_HERE: Final = pathlib.Path(__file__).parent
+_ANSWER_BYTES: Final = 4096
+
+
+class Programs:
+    """Hands orders to the programs. Listeners come back over a socket pair, as descriptors."""
+
+    def __init__(self, processes: ports.Processes) -> None:
+        self._processes = processes
+
+    async def start(
+        self, order: orders.StartOrder, name: str
+    ) -> tuple[tuple[int, int], dict[int, socket.socket]]:
+        """Start a sandbox; return pid and start time of its pid 1, and the listeners.
+
+        `HiveError` UNAVAILABLE holds what the launcher said, and what bwrap wrote to the log.
+        """
+        log = pathlib.Path(order["log"])
+        offset = _size(log)
+        here, there = _pair()
+        with here, there:
+            order["private_fds"] = [there.fileno()]
+            result = await self._run("launcher.py", order, there, START_TIMEOUT, b"")
+            there.close()
+            word, _, rest = result.stdout.decode("utf-8", "replace").partition(" ")
+            if word != "ok":
+                reason = rest or result.stderr.decode("utf-8", "replace").strip()
+                said = _written_since(log, offset)
+                raise errors.unavailable(
+                    f"cannot start the sandbox of {name}: {reason}"
+                    f"{f' ({said})' if said else ''}; 'hive doctor' looks closer"
+                )
+            pid, begin = map(int, rest.split())
+            return (pid, begin), _receive(here, order["ports"], f"the sandbox of {name}")
+
+    async def listen(self, order: orders.EntryOrder, whose: str) -> dict[int, socket.socket]:
+        """Open the ports of *order* in a running sandbox."""
+        here, there = _pair()
+        with here, there:
+            order["socket"] = there.fileno()
+            await self._run("entry.py", order, there, ENTRY_TIMEOUT, b"")
+            there.close()
+            return _receive(here, order["ports"], whose)
+
+    async def run(
+        self, order: orders.EntryOrder, whose: str, stdin: bytes, timeout: float
+    ) -> ports.ExecResult:
+        """Run the command of *order* in a running sandbox."""
+        here, there = _pair()
+        with here, there:
+            order["socket"] = there.fileno()
+            result = await self._run("entry.py", order, there, timeout, stdin)
+            there.close()
+            said = here.recv(_ANSWER_BYTES)
+        if said:
+            raise _refusal(f"cannot run {order['argv'][0]} in {whose}", said)
+        return ports.ExecResult(result.code, result.stdout, result.stderr)
+
+    async def _run(
+        self,
+        program: str,
+        order: orders.StartOrder | orders.EntryOrder,
+        sock: socket.socket,
+        timeout: float,
+        stdin: bytes,
+    ) -> ports.ProcessResult:
+        with orders.written(order) as fd:
+            # -I -S: nothing of the environment, the directory or site-packages is imported.
+            return await self._processes.run(
+                [sys.executable, "-I", "-S", str(_HERE / program), str(fd)],
+                pass_fds=[fd, sock.fileno()],
+                timeout=timeout,
+                stdin=stdin,
+            )
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # The answer was sent before the program ended: it is there, or it never comes.
+    here.setblocking(False)
+    return here, there
+
+
+def _receive(here: socket.socket, opened: Sequence[int], whose: str) -> dict[int, socket.socket]:
+    if not opened:
+        return {}
+    try:
+        said, fds, _, _ = socket.recv_fds(here, _ANSWER_BYTES, len(opened))
+    except BlockingIOError:
+        said, fds = b"", []
+    listeners = {port: socket.socket(fileno=fd) for port, fd in zip(opened, fds, strict=False)}
+    if len(fds) != len(opened):
+        for listener in listeners.values():
+            listener.close()
+        raise _refusal(f"cannot open a port in {whose}", said)
+    for listener in listeners.values():
+        listener.setblocking(False)
+        os.set_inheritable(listener.fileno(), False)
+    return listeners
+
+
+def _refusal(what: str, said: bytes) -> errors.HiveError:
+    if said in (b"", b"gone"):
+        return errors.unavailable(f"{what}: it does not run any more")
+    detail = said.removeprefix(b"refused ").decode("utf-8", "replace")
+    return errors.unavailable(f"{what}: {detail}")
+
+
+def _size(log: pathlib.Path) -> int:
+    try:
+        return log.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _written_since(log: pathlib.Path, offset: int) -> str:
+    with contextlib.suppress(OSError), log.open("rb") as stream:
+        stream.seek(offset)
+        return stream.read(_ANSWER_BYTES).decode("utf-8", "replace").strip()
+    return ""
