@@ -134,3 +134,19 @@ def test_the_same_mail_delivered_again_stands_at_the_same_place() -> None:
     assert place("k1", 3) == place("k2", 3)
     assert place("k1", 3) != place("k1", 4)
     assert request(prompt="a").place != request("r", prompt="a").place != request(prompt="b").place
+
+
+def test_results_stand_in_the_order_of_their_calls() -> None:
+    calls = [{"type": "tool_use", "id": name, "name": "Bash", "input": {}} for name in "ab"]
+    results = [{"type": "tool_result", "tool_use_id": n, "content": f"of {n}"} for n in "ba"]
+    asked = brain.Request(
+        {
+            "messages": [
+                {"role": "user", "content": "hi"},
+                {"role": "assistant", "content": calls},
+                {"role": "user", "content": results},
+            ]
+        }
+    )
+    assert [one.text for one in asked.results] == ["of a", "of b"]
+    assert asked.last_result == "of b"

@@ -119,7 +119,6 @@ _ROLE = re.compile(r"Your role: (\w+)")
 class Result:
     """One tool result that the newest request carries."""
 
-    tool: str
     text: str
     is_error: bool
 
@@ -209,19 +208,19 @@ class Request:
 
     @functools.cached_property
     def results(self) -> list[Result]:
-        """Every tool result since the prompt, oldest first."""
-        names: dict[str, str] = {}
-        found: list[Result] = []
-        for role, blocks in self.messages[max(self._turn[1], 0) :]:
+        """Every tool result since the prompt, in the order of the calls.
+
+        Calls of one answer run side by side, and their results come in any order.
+        """
+        given: dict[str, Result] = {}
+        for _, blocks in self.messages[max(self._turn[1], 0) :]:
             for block in blocks:
-                if role == "assistant" and block.get("type") == "tool_use":
-                    names[str(block.get("id"))] = str(block.get("name"))
-                elif block.get("type") == "tool_result":
-                    tool = names.get(str(block.get("tool_use_id")), "")
+                if block.get("type") == "tool_result":
                     text = "\n".join(_texts(_blocks(block.get("content"))))
                     text = _REMINDER.sub("", text).strip()
-                    found.append(Result(tool, text, bool(block.get("is_error"))))
-        return found
+                    given[str(block.get("tool_use_id"))] = Result(text, bool(block.get("is_error")))
+        calls = [str(block.get("id")) for step in self.steps for block in step]
+        return [given[call] for call in calls if call in given]
 
     @property
     def last_result(self) -> str:
