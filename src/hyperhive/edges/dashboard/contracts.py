@@ -15,12 +15,12 @@ from hyperhive.domain import access
 class Actions(Protocol):
     """The operator's verbs by name, shared with the admin socket."""
 
-    async def call(self, caller: access.Caller, name: str, params: dict[str, Any]) -> Any:
+    async def call(self, caller: access.Caller, name: str, given: dict[str, Any]) -> Any:
         """Do one verb and return JSON; `HiveError` NOT_FOUND for an unknown verb."""
         ...
 
     def stream(
-        self, caller: access.Caller, name: str, params: dict[str, Any]
+        self, caller: access.Caller, name: str, given: dict[str, Any]
     ) -> AsyncIterator[dict[str, Any]]:
         """Follow one verb (``logs``); each item is a JSON object."""
         ...

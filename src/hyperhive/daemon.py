@@ -1,0 +1,305 @@
+"""The composition root: builds everything, starts it in order, stops it in reverse.
+
+Only this module knows adapters. Order of start: home, store, model, doors to
+sandboxes, page and admin socket, workers. A stop ends in reverse order; the
+agents' sandboxes go on and the next daemon adopts them, unless `hive down` asked
+to end them too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import pathlib
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import structlog
+
+import hyperhive
+from hyperhive import ports, settings
+from hyperhive.adapters.agent_home import directories
+from hyperhive.adapters.claude_cli import provision
+from hyperhive.adapters.clock import system as system_clock
+from hyperhive.adapters.hive_home import home as hive_home
+from hyperhive.adapters.json_log import lines as json_log
+from hyperhive.adapters.live_log import sqlite as live_sqlite
+from hyperhive.adapters.process import host as host_processes
+from hyperhive.adapters.sandbox import bubblewrap
+from hyperhive.adapters.secrets import files as file_secrets
+from hyperhive.adapters.store import sqlite as store_sqlite
+from hyperhive.domain import agents, ids
+from hyperhive.edges import actions as actions_edge
+from hyperhive.edges import egress as egress_edge
+from hyperhive.edges import gateway as gateway_edge
+from hyperhive.edges.admin import server as admin_server
+from hyperhive.edges.agent_api import server as agent_server
+from hyperhive.edges.dashboard import server as dashboard_server
+from hyperhive.runtime import agent_worker, fleet_loop, supervisor, sweep_loop
+from hyperhive.scripted_model import ScriptedModel, story
+from hyperhive.services import fleet, messaging, metering, model_source, overview, review
+from hyperhive.services import turns as turns_service
+from hyperhive.wire import agent_protocol
+
+Report = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReadyInfo:
+    """What `hive up --json` prints when the hive is ready."""
+
+    url: str
+    sign_in: str = dataclasses.field(repr=False)
+    home: pathlib.Path
+    pid: int
+
+
+def run(options: settings.Settings, report: Report, ready: Callable[[ReadyInfo], None]) -> None:
+    """Run the daemon until SIGTERM, SIGINT or `hive down`; `HiveError` when it cannot start."""
+    with hive_home.hold(options.home):
+        asyncio.run(_Daemon(options, report, ready).run())
+
+
+class _DemoModel:
+    """Starts the scripted model when it is first wanted."""
+
+    def __init__(self) -> None:
+        self._model: ScriptedModel | None = None
+        self._url = ""
+
+    async def url(self) -> str:
+        if self._model is None:
+            self._model = ScriptedModel(story.story, pace=0.02)
+            self._url = await self._model.start()
+        return self._url
+
+    async def stop(self) -> None:
+        if self._model is not None:
+            await self._model.stop()
+
+
+class _Doors:
+    """The socket, the gateway and the egress proxy of every sandbox."""
+
+    def __init__(
+        self,
+        api: agent_server.AgentApi,
+        gateway: gateway_edge.Gateway,
+        egress: egress_edge.EgressProxy,
+        homes: directories.AgentHomes,
+    ) -> None:
+        self._api = api
+        self._gateway = gateway
+        self._egress = egress
+        self._homes = homes
+
+    async def open(self, agent: agents.Agent, spec: ports.SandboxSpec) -> None:
+        await self._api.open(
+            agent.id, self._homes.socket_directory(agent.id), uid=spec.uid, gid=spec.uid
+        )
+
+    async def attach(self, agent: agents.Agent, listeners: Mapping[int, socket.socket]) -> None:
+        await self._gateway.serve(agent.id, listeners[agent_protocol.GATEWAY_PORT])
+        await self._egress.serve(agent.id, listeners[agent_protocol.EGRESS_PORT])
+
+    async def close(self, agent: ids.AgentId) -> None:
+        await self._gateway.stop_serving(agent)
+        await self._egress.stop_serving(agent)
+        await self._api.close_agent(agent)
+
+
+class _Daemon:
+    def __init__(
+        self, options: settings.Settings, report: Report, ready: Callable[[ReadyInfo], None]
+    ) -> None:
+        self._options = options
+        self._report = report
+        self._ready = ready
+        self._stopping = asyncio.Event()
+        self._end_agents = False
+        self._broken: BaseException | None = None
+
+    async def run(self) -> None:
+        """Start, serve until told to stop, stop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        log = json_log.open_log(self._options.home / "log" / "daemon.log")
+        async with contextlib.AsyncExitStack() as stack:
+            await self._serve(stack, log)
+        if self._broken is not None:
+            raise self._broken
+
+    async def _serve(
+        self, stack: contextlib.AsyncExitStack, log: structlog.typing.FilteringBoundLogger
+    ) -> None:
+        options = self._options
+        clock = system_clock.SystemClock()
+        processes = host_processes.HostProcesses()
+        claude = await provision.ensure(
+            processes, options.cache, self._report, env=settings.environment()
+        )
+        sandbox = bubblewrap.BubblewrapSandbox(
+            processes, clock, cache=options.cache, view=options.sandbox
+        )
+        await sandbox.prepare(self._report)
+        if self._stopping.is_set():
+            return
+        store = await store_sqlite.SqliteStore.open(
+            options.home / "store" / "hive.db", clock, on_broken=self._break
+        )
+        stack.push_async_callback(store.close)
+        live_log = await live_sqlite.SqliteLiveLog.open(options.home / "store" / "live.db", clock)
+        stack.push_async_callback(live_log.close)
+
+        demo = _DemoModel()
+        stack.push_async_callback(demo.stop)
+        source = model_source.ModelSource(
+            store,
+            file_secrets.FileSecrets(options.home / "secrets"),
+            options.upstream,
+            demo.url,
+        )
+        await source.load(demo=options.demo, api_key=options.api_key, token=options.auth_token)
+
+        mail = messaging.Messaging(store, clock)
+        turn_service = turns_service.Turns(
+            store, clock, _turn_settings(options), source.ready, secrets.token_hex(8)
+        )
+        fleet_service = fleet.Fleet(store, clock)
+        review_service = review.Review(store, clock)
+        overview_service = overview.Overview(
+            store, source, hive=options.hive_name, version=hyperhive.__version__
+        )
+        homes = directories.AgentHomes(
+            options.home,
+            claude=claude,
+            limits=ports.Limits(options.memory_bytes, options.cpus, options.processes),
+            uid_base=options.uid_base,
+        )
+        api = agent_server.AgentApi(
+            turns=turn_service,
+            messaging=mail,
+            fleet=fleet_service,
+            review=review_service,
+            live_log=live_log,
+            log=log,
+        )
+        stack.push_async_callback(api.close)
+        meter = metering.Metering()
+        gateway = gateway_edge.Gateway(lambda: _upstream(source), meter.add)
+        await gateway.start()
+        stack.push_async_callback(gateway.close)
+        egress = egress_edge.EgressProxy(lambda _: options.allowed_hosts)
+        stack.push_async_callback(egress.close)
+
+        actions = actions_edge.Actions(
+            actions_edge.Deps(
+                store=store,
+                messaging=mail,
+                turns=turn_service,
+                fleet=fleet_service,
+                review=review_service,
+                overview=overview_service,
+                model_source=source,
+                sandbox=sandbox,
+                live_log=live_log,
+                log_file=homes.log_file,
+                sign_in_link=lambda: dashboard.sign_in_link(),
+                shutdown=self._shutdown,
+                version=hyperhive.__version__,
+            )
+        )
+        dashboard = dashboard_server.Dashboard(
+            actions=actions,
+            overview=overview_service,
+            live_log=live_log,
+            store=store,
+            clock=clock,
+            settings=options,
+            log=log,
+        )
+        url = await dashboard.start()
+        stack.push_async_callback(dashboard.close)
+        admin = admin_server.AdminServer(
+            actions, options.home / "run" / "admin.sock", group=options.admin_group, log=log
+        )
+        await admin.start()
+        stack.push_async_callback(admin.close)
+
+        parts = agent_worker.WorkerParts(
+            store=store,
+            clock=clock,
+            sandbox=sandbox,
+            doors=_Doors(api, gateway, egress, homes),
+            turns=turn_service,
+            spec=homes.spec,
+            crash_limit=options.crash_limit,
+            log=log,
+        )
+        async with self._tasks(log) as tasks:
+            loop = fleet_loop.FleetLoop(parts, tasks)
+            await loop.ensure_manager()
+            tasks.start("fleet", loop.run())
+            tasks.start(
+                "sweep", sweep_loop.SweepLoop(mail, live_log, clock, options.live_days).run()
+            )
+            log.info("ready", url=url, pid=os.getpid(), version=hyperhive.__version__)
+            self._ready(ReadyInfo(url, dashboard.sign_in_link(), options.home, os.getpid()))
+            await self._stopping.wait()
+            log.info("stopping", agents_too=self._end_agents)
+            await tasks.stop_all()
+            if self._end_agents:
+                await self._end_sandboxes(parts)
+
+    @contextlib.asynccontextmanager
+    async def _tasks(
+        self, log: structlog.typing.FilteringBoundLogger
+    ) -> AsyncIterator[supervisor.Supervisor]:
+        async with asyncio.TaskGroup() as group:
+            yield supervisor.Supervisor(group, log)
+
+    async def _end_sandboxes(self, parts: agent_worker.WorkerParts) -> None:
+        rows = await parts.store.read(lambda tx: tx.list_agents())
+        async with asyncio.TaskGroup() as group:
+            for agent in rows:
+                group.create_task(agent_worker.AgentWorker(agent.id, parts).shut_down())
+
+    def _shutdown(self, *, agents: bool) -> None:
+        self._end_agents = agents
+        self._stopping.set()
+
+    def _break(self, error: BaseException) -> None:
+        """The store cannot promise anything any more: stop, and let what started us start us anew."""
+        self._broken = error
+        self._stopping.set()
+
+
+def _turn_settings(options: settings.Settings) -> turns_service.TurnSettings:
+    return turns_service.TurnSettings(
+        hive=options.hive_name,
+        pronouns=options.operator_pronouns,
+        model=options.model,
+        warm_seconds=options.warm_seconds,
+        warm_bytes=options.warm_bytes,
+        max_retries=options.api_retries,
+        turn_seconds=options.turn_seconds,
+        tools=options.tools,
+    )
+
+
+def _upstream(source: model_source.ModelSource) -> gateway_edge.Upstream | None:
+    current = source.current()
+    kind = current.kind
+    if kind is model_source.SourceKind.API_KEY:
+        return gateway_edge.api_key_upstream(current.base_url, current.secret)
+    if kind is model_source.SourceKind.TOKEN:
+        return gateway_edge.token_upstream(current.base_url, current.secret)
+    if kind is model_source.SourceKind.DEMO:
+        return gateway_edge.open_upstream(current.base_url)
+    return None
+
