@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Any, Dict, List, Optional, Set, Tuple
+from typing import Any, Dict, List, Optional, Set
 
 from hyperhive.harness import claude, client, events, live, lock, process, reactor, turn
 from hyperhive.wire import agent_protocol as protocol
@@ -104,7 +104,7 @@ class Runner:
             env,
             self._paths.state,
             self._line,
-            lambda text: self.emit(live.note(text, stderr=True)),
+            lambda text: self.emit(*live.note(text, stderr=True)),
         )
         self._lock.note(self._process.pid)
 
@@ -191,9 +191,8 @@ class Runner:
         params = {"turn": turn_id, "key": f"{self.boot}:{turn_id}:{request}", "message": message}
         self._client.call("mcp", params, _ignore, _ignore_refusal, retry=False)
 
-    def emit(self, record: Tuple[str, Dict[str, Any]]) -> None:
+    def emit(self, kind: str, data: Dict[str, Any]) -> None:
         """Put a record into the operator's terminal."""
-        kind, data = record
         self._outbox.add(self._turn, kind, data)
         self._send_events()
 
@@ -270,7 +269,7 @@ class Runner:
 
     def _note(self, text: str) -> None:
         log(text)
-        self.emit(live.note(text))
+        self.emit(*live.note(text))
 
 
 def main(argv: List[str], environ: Dict[str, str]) -> int:

@@ -38,6 +38,8 @@ class Turn:
         self.resume = bool(plan["resume"])
         self.ending: Optional[judge.Verdict] = None
         self.told_session = self.resume
+        self.reused = False
+        self.heard = False
         self.recovered = False
         self.compacting = False
         self.compacted = False
@@ -80,7 +82,7 @@ class Machine:
         if self._process is None:
             return does + self._launch()
         if self._process == claude.launch_key(plan) and not self._leaving:
-            self.phase = "running"
+            self.phase, turn.reused = "running", True
             return [*does, self._speak()]
         self.phase = "opening"
         return does + self._retire()
@@ -93,6 +95,7 @@ class Machine:
         turn = self._turn
         if turn is None or self.phase != "running":
             return []
+        turn.heard = True
         turn.judge.see(event)
         does = [Do("emit", record) for record in live.records(event)]
         if kind == "result":
@@ -123,7 +126,9 @@ class Machine:
             return does
         if turn.ending is not None:
             return does + self._finish(turn.ending)
-        if phase == "opening":
+        if phase == "opening" or (turn.reused and not turn.heard):
+            # A warm process that dies as it is spoken to has done nothing of this turn.
+            turn.reused, turn.resume = False, turn.resume or turn.reused
             return does + self._launch()
         if not turn.resume and not turn.recovered and "already in use" in stderr:
             turn.resume = turn.told_session = turn.recovered = True
