@@ -13,6 +13,7 @@ import pytest
 from hyperhive.domain import ids
 from hyperhive.edges import egress
 from hyperhive.edges.egress import proxy as inner
+from hyperhive.edges.egress import rules
 
 ALICE = ids.AgentId("aaaaaaaaaaaa")
 BOB = ids.AgentId("bbbbbbbbbbbb")
@@ -203,32 +204,13 @@ def test_agents_are_told_apart_and_lists_count_at_once() -> None:
 @pytest.mark.parametrize(
     "address",
     [
-        "127.0.0.1",
-        "127.8.8.8",
-        "0.0.0.0",
-        "::1",
-        "::",
-        "::ffff:127.0.0.1",
-        "::ffff:169.254.169.254",
-        "64:ff9b::7f00:1",
-        "2002:7f00:1::",
-        "2001:0:1::1",
-        "169.254.169.254",
-        "fe80::1",
-        "fe80::1%lo",
-        "fd00:ec2::254",
-        "168.63.129.16",
-        "100.100.100.200",
-        "10.0.0.1",
-        "192.168.1.1",
-        "172.16.0.1",
-        "fc00::1",
-        "224.0.0.1",
-        "ff02::1",
-        "255.255.255.255",
-        "240.0.0.1",
+        "127.0.0.1", "127.8.8.8", "0.0.0.0", "::1", "::", "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:0:1::1",
+        "169.254.169.254", "fe80::1", "fe80::1%lo", "fd00:ec2::254", "168.63.129.16",
+        "100.100.100.200", "10.0.0.1", "192.168.1.1", "172.16.0.1", "fc00::1", "224.0.0.1",
+        "ff02::1", "255.255.255.255", "240.0.0.1",
     ],
-)
+)  # fmt: skip
 def test_an_allowed_name_never_leads_to_an_address_that_is_not_public(address: str) -> None:
     async def run() -> None:
         async with setup("*") as s:
@@ -254,8 +236,6 @@ def test_an_entry_with_an_address_does_not_open_this_host() -> None:
 
 def test_this_hosts_own_public_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
-        from hyperhive.edges.egress import rules
-
         assert rules.is_own("127.0.0.1")
         assert not rules.is_own(PUBLIC)
         monkeypatch.setattr(rules, "is_own", lambda address: address == PUBLIC)
