@@ -48,6 +48,19 @@ def test_list_shows_agents_in_a_table(hive: Any, daemon: Any) -> None:
     assert "\x1b" not in done.out
 
 
+def test_status_says_what_waits_and_where_to_look(hive: Any, daemon: Any) -> None:
+    daemon.answers["status"] = {
+        "number": 9, "version": "0.1.0", "model": {"kind": "none", "upstream": "", "ready": False},
+        "pending": 1, "inbox": 0, "agents": [AGENT],
+    }  # fmt: skip
+    done = hive("status")
+    assert done.code == 0, done.err
+    assert "1 approval for you; see: hive pending" in done.out
+    assert "inbox    nothing waits for you" in done.out
+    assert "model    none yet" in done.out
+    assert done.out.splitlines()[-1].startswith("coder ")
+
+
 def test_json_passes_the_daemons_answer_on(hive: Any, daemon: Any) -> None:
     daemon.answers["list"] = {"agents": [AGENT]}
     assert hive("list", "--json").json == {"agents": [AGENT]}

@@ -67,29 +67,31 @@ def list_agents(call: Invocation) -> None:
 @click.command()
 @common
 def status(call: Invocation) -> None:
-    """Say how the hive stands: the page, the model, agents, mail and approvals."""
+    """Say how the hive stands: the model, what waits for you, and the agents."""
     result = call.client.call("status")
     if call.json:
         show.as_json(result)
         return
+    model = result["model"]
+    said = model["kind"].replace("_", " ") if model["ready"] else "none yet: hive model --help"
     show.pairs(
         [
-            (name.replace("_", " "), _plain(value))
-            for name, value in result.items()
-            if not isinstance(value, list)
+            ("home", str(call.home)),
+            ("version", result["version"]),
+            ("model", said),
+            ("pending", _count(result["pending"], "approval", "hive pending")),
+            ("inbox", _count(result["inbox"], "message", "hive inbox")),
         ],
         color=call.color,
     )
-    for name, rows in result.items():
-        if name == "agents" and rows:
-            show.echo()
-            print_agents(rows, call)
+    show.echo()
+    print_agents(result["agents"], call)
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
-    return "-" if value is None or value == "" else str(value)
+def _count(number: int, thing: str, verb: str) -> str:
+    if number == 0:
+        return "nothing waits for you"
+    return f"{number} {thing}{'s' if number > 1 else ''} for you; see: {verb}"
 
 
 def _ask(verb: str, done: str) -> click.Command:

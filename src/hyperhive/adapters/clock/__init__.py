@@ -1,0 +1,1 @@
+"""Time: the system's clock, and one that tests move by hand."""

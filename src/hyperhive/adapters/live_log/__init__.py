@@ -1,0 +1,1 @@
+"""Terminal events of agents: bounded noise in a file of its own, and a twin in memory."""
