@@ -90,7 +90,7 @@ class Mcp(params.Params):
     """Parameters of ``mcp``."""
 
     turn: Annotated[str, msgspec.Meta(max_length=32)]
-    key: Annotated[str, msgspec.Meta(pattern=r"\A[\x21-\x7e]{1,80}\Z")]
+    key: Annotated[str, msgspec.Meta(pattern=r"\A[\x21-\x7e]{1,128}\Z")]
     message: dict[str, Any]
 
 
