@@ -414,7 +414,7 @@ class TestSocketFile:
         asyncio.run(story())
 
     def test_a_missing_directory_is_a_clear_refusal(self, tmp_path: pathlib.Path) -> None:
-        with pytest.raises(errors.HiveError, match="cannot listen on .*gone") as refusal:
+        with pytest.raises(errors.HiveError, match=r"cannot listen on .*gone") as refusal:
             unix_socket.listen(tmp_path / "gone" / "x.sock", gid=None)
         assert refusal.value.kind is errors.ErrorKind.UNAVAILABLE
 
