@@ -245,10 +245,9 @@ def test_nothing_the_operator_does_is_disturbed_by_what_arrives(tell) -> None:
         await hive.agent("coder")
         await fill(hive, 40)
         await visit.open()
-        await page.get_by_test_id("agent-coder").get_by_test_id("log").locator("summary").click()
-        await expect(page.get_by_test_id("agent-coder").locator("pre")).to_contain_text(
-            "I am coder"
-        )
+        row = page.get_by_test_id("agent-coder")
+        await row.get_by_test_id("log").locator("summary").click()
+        await expect(row.locator("pre")).to_contain_text("harness")
         box = page.get_by_test_id("compose-text")
         await box.fill("half a sent")
         await box.evaluate("box => box.setSelectionRange(4, 6)")
@@ -291,7 +290,7 @@ def test_the_page_says_when_it_is_not_live_and_catches_up(tell) -> None:
 def test_a_missing_credential_is_asked_for_and_the_demo_is_one_click(tell) -> None:
     async def story(visit) -> None:
         page, hive = visit.page, visit.hive
-        await hive.model.set("none", "")
+        await hive.set_model("none")
         panel = page.get_by_test_id("model")
         await panel.wait_for()
         await expect(page.get_by_test_id("demo-badge")).to_have_count(0)
@@ -301,8 +300,9 @@ def test_a_missing_credential_is_asked_for_and_the_demo_is_one_click(tell) -> No
         await field.fill("sk-ant-oat01-secret")
         await page.get_by_test_id("model-save").click()
         await expect(panel).to_have_count(0)
-        assert (hive.model.kind, hive.model.secret) == ("token", "sk-ant-oat01-secret")
-        await hive.model.set("none", "")
+        source = hive.model.current()
+        assert (source.kind.value, source.secret) == ("token", "sk-ant-oat01-secret")
+        await hive.set_model("none")
         await page.get_by_test_id("model-demo").click()
         await expect(page.get_by_test_id("demo-badge")).to_be_visible()
         await page.get_by_test_id("suggestion").click()

@@ -82,7 +82,7 @@ def test_a_verb_goes_to_the_action_layer_as_the_operator(tmp_path: Path) -> None
             body = {"to": "coder", "body": "hello", "key": "k1"}
             status, answer = await browser.post("/api/actions/send", body)
             assert status == 200
-            assert answer["message"]["from"] == "operator"
+            assert answer["from"] == "operator"
             assert hive.verbs.calls == [("send", body)]
 
     asyncio.run(story())
@@ -94,6 +94,9 @@ def test_a_verb_goes_to_the_action_layer_as_the_operator(tmp_path: Path) -> None
         ("/api/actions/nothing", b"{}", 404),
         ("/api/actions/send", b"not json", 400),
         ("/api/actions/send", b"[]", 400),
+        ("/api/actions/deny", b'{"id": 1, "note": "\\u0000"}', 400),
+        ("/api/actions/deny", b'{"id": 1, "note": "\\ud800"}', 400),
+        ("/api/actions/logs", b'{"name": "coder"}', 400),
         ("/api/actions/send", b"[" * 100_000, 400),
         ("/api/actions/send", b'{"a":"' + b"x" * routes.BODY_MAX + b'"}', 413),
         ("/api/sign-in", b'{"token": 7}', 400),
@@ -193,8 +196,9 @@ def test_history_pages_back_and_says_where_to_follow_from(tmp_path: Path) -> Non
 
 def test_the_log_is_read_through_the_action_layer(tmp_path: Path) -> None:
     async def story() -> None:
-        async with visited(tmp_path) as (_, browser, _clock):
+        async with visited(tmp_path) as (hive, browser, _):
+            row = await hive.agent("coder")
             _, body, _ = await browser.get("/api/agents/coder/log?lines=2")
-            assert json.loads(body) == {"lines": ["harness: hello", "harness: I am coder"]}
+            assert json.loads(body)["lines"][1] == f"harness: this is {row.id}.log"
 
     asyncio.run(story())

@@ -11,89 +11,60 @@ from typing import Any
 
 from hyperhive import ports, settings
 from hyperhive.adapters.live_log.memory import MemoryLiveLog
+from hyperhive.adapters.secrets.memory import MemorySecrets
 from hyperhive.adapters.store.memory import MemoryStore
-from hyperhive.domain import access, agents, approvals, errors, events, ids, messages
+from hyperhive.domain import access, agents, approvals, events, ids, messages
+from hyperhive.edges.actions import Actions, Deps
 from hyperhive.edges.dashboard import Dashboard
-from hyperhive.services import fleet, messaging, overview, review, spawning
-from hyperhive.wire import views
-
-
-class Model:
-    """The model source, as far as a page sees it."""
-
-    def __init__(self, store: ports.Store) -> None:
-        self.kind = "demo"
-        self._store = store
-        self.secret = ""
-
-    async def status(self) -> dict[str, Any]:
-        return {"kind": self.kind, "upstream": "http://model.test", "ready": self.kind != "none"}
-
-    async def set(self, kind: str, secret: str) -> dict[str, Any]:
-        self.kind, self.secret = kind, secret
-        event = events.Event(events.EventKind.MODEL_SOURCE_SET, topics=(events.SETTINGS,))
-        await self._store.write(lambda tx: tx.record(event))
-        return await self.status()
+from hyperhive.services import (
+    fleet,
+    messaging,
+    model_source,
+    overview,
+    review,
+    spawning,
+    turns,
+)
 
 
 class Verbs:
-    """The operator's verbs that a page uses, over the real services."""
+    """The action layer, with a record of what the page asked for."""
 
-    def __init__(self, hive: Hive) -> None:
-        self._hive = hive
+    def __init__(self, actions: Actions) -> None:
+        self._actions = actions
         self.calls: list[tuple[str, dict[str, Any]]] = []
-        self.turns: list[dict[str, Any]] = []
+        """What was asked, without the keys of sends and what only looks."""
+        self.turns: list[dict[str, Any]] | None = None
+        """What `turns` answers, in place of what is recorded."""
 
-    async def call(self, caller: access.Caller, name: str, params: dict[str, Any]) -> Any:
+    async def call(self, caller: access.Caller, name: str, given: dict[str, Any]) -> Any:
         assert caller == access.operator("page")
-        self.calls.append((name, params))
-        hive = self._hive
-        match name:
-            case "send":
-                sent = await hive.mail.send(
-                    caller, params["to"], params["body"], key=params.get("key"),
-                    in_reply_to=params.get("in_reply_to"),
-                )  # fmt: skip
-                return {"message": views.message_view(sent)}
-            case "start" | "stop" | "restart" | "kill":
-                verb = getattr(hive.fleet, name)
-                return {"agent": views.agent_view(await verb(caller, params["name"]), 0)}
-            case "interrupt":
-                return {}
-            case "approve":
-                row = await hive.review.approve(caller, params["id"], params["digest"])
-                return {"approval": views.approval_view(row)}
-            case "deny":
-                row = await hive.review.deny(caller, params["id"], params["note"])
-                return {"approval": views.approval_view(row)}
-            case "request-spawn":
-                row = await hive.review.request_spawn(caller, params["name"], params["description"])
-                return {"approval": views.approval_view(row)}
-            case "handled":
-                row = await hive.mail.handle_for_operator(caller, params["id"])
-                return {"message": views.message_view(row)}
-            case "requeue":
-                row = await hive.mail.requeue(caller, params["id"])
-                return {"message": views.message_view(row)}
-            case "messages":
-                rows = await hive.overview.messages(
-                    agent=params.get("agent"), limit=params["limit"], before=params.get("before")
-                )
-                return {"messages": rows}
-            case "turns":
-                return {"turns": self.turns}
-            case "model-source":
-                return await hive.model.set(params["kind"], params["secret"])
-            case "bug":
-                raise ZeroDivisionError("secret detail of a bug")
-        raise errors.not_found(f"cannot {name}: there is no such verb")
+        if name == "bug":
+            raise ZeroDivisionError("secret detail of a bug")
+        if name == "turns" and self.turns is not None:
+            return {"turns": self.turns}
+        if name not in ("turns", "messages"):
+            self.calls.append((name, given))
+        return await self._actions.call(caller, name, given)
 
     async def stream(
-        self, caller: access.Caller, name: str, params: dict[str, Any]
-    ) -> AsyncIterator[dict[str, Any]]:
-        assert name == "logs"
-        for line in ("harness: hello", f"harness: I am {params['name']}"):
-            yield {"line": line}
+        self, caller: access.Caller, name: str, given: dict[str, Any]
+    ) -> AsyncIterator[Any]:
+        async with contextlib.aclosing(self._actions.stream(caller, name, given)) as events:
+            async for event in events:
+                yield event
+
+
+class Logs:
+    """`ports.Sandbox`, as far as a page reaches it."""
+
+    async def follow_log(self, log: Path, *, lines: int, follow: bool) -> AsyncIterator[str]:
+        for line in ("harness: hello", f"harness: this is {log.name}")[-lines:]:
+            yield line
+
+
+async def _no_demo() -> str:
+    return "http://127.0.0.1:1"
 
 
 class Bugs:
@@ -115,13 +86,42 @@ class Hive:
         self.mail = messaging.Messaging(self.store, clock)
         self.fleet = fleet.Fleet(self.store, clock)
         self.review = review.Review(self.store, clock)
-        self.model = Model(self.store)
-        self.overview = overview.Overview(self.store, self.model, hive="hive", version="test")  # type: ignore[arg-type]
+        self.model = model_source.ModelSource(
+            self.store, MemorySecrets(), "https://model.test", _no_demo
+        )
+        self.overview = overview.Overview(self.store, self.model, hive="hive", version="test")
         self.terminal = MemoryLiveLog(clock)
-        self.verbs = Verbs(self)
+        self.turns = turns.Turns(
+            self.store, clock,
+            turns.TurnSettings(
+                hive="hive", pronouns="they/them", model="m-1", warm_seconds=1.0, warm_bytes=1,
+                max_retries=1, turn_seconds=60.0, tools=("Bash",),
+            ),
+            self.model.ready, "run-1",
+        )  # fmt: skip
+        sandbox: Any = Logs()
+        self.verbs = Verbs(
+            Actions(
+                Deps(
+                    store=self.store, messaging=self.mail, turns=self.turns, fleet=self.fleet,
+                    review=self.review, overview=self.overview, model_source=self.model,
+                    sandbox=sandbox, live_log=self.terminal,
+                    log_file=lambda agent: home / f"{agent}.log",
+                    sign_in_link=lambda: self.page.sign_in_link(), shutdown=self._shutdown,
+                    version="test",
+                )
+            )
+        )  # fmt: skip
         self.bugs = Bugs()
         self.settings = settings.Settings(home=home, cache=home / "cache", port=port)
         self.page = self.new_page(self.settings)
+
+    def _shutdown(self, *, agents: bool) -> None:
+        raise AssertionError("no test of the page ends the daemon")
+
+    async def set_model(self, kind: str, secret: str = "") -> None:
+        """Set where the model comes from, as from the command line."""
+        await self.model.set(access.operator("admin socket"), kind, secret)
 
     def new_page(self, chosen: settings.Settings) -> Dashboard:
         return Dashboard(
@@ -203,6 +203,11 @@ class Hive:
 
         await self.store.write(work)
 
+    async def turn_ended(self, agent: ids.AgentId) -> None:
+        """The fact that a turn of that agent is over."""
+        event = events.Event(events.EventKind.TURN_ENDED, agent=agent)
+        await self.store.write(lambda tx: tx.record(event))
+
     async def show(self, name: str, kind: str, data: Mapping[str, Any], turn: str = "t1") -> None:
         """One line in an agent's terminal."""
         await self.terminal.append((await self.agent(name)).id, [(turn, kind, data)])
@@ -212,6 +217,7 @@ class Hive:
 async def running(home: Path, clock: ports.Clock) -> AsyncIterator[tuple[Hive, str]]:
     """A hive whose page listens, and the page's address."""
     hive = Hive(home, clock)
+    await hive.model.load(demo=True, api_key="", token="")
     url = await hive.page.start()
     try:
         yield hive, url

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
-import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from aiohttp import web
 
 from hyperhive import ports, settings
 from hyperhive.domain import access, agents, errors, ids
+from hyperhive.edges import live_view, strict_json
 from hyperhive.edges.dashboard import assets, contracts, sessions, streams
 
 BODY_MAX: Final = 1024 * 1024
@@ -95,13 +95,12 @@ def file_response(parts: Parts, name: str, status: int = 200) -> web.Response:
 
 
 async def read_params(request: web.Request) -> dict[str, Any]:
-    """The JSON object of a request body; `HiveError` INVALID when it is none."""
-    try:
-        params = json.loads(await request.read())
-    except (ValueError, RecursionError) as error:
-        raise errors.invalid("cannot read the request: the body is not JSON") from error
-    if not isinstance(params, dict):
-        raise errors.invalid("cannot read the request: the body is not a JSON object")
+    """The JSON object of a request body; `HiveError` INVALID when it is none or holds text
+    that no store takes."""
+    params = strict_json.decode_object(await request.read())
+    found = strict_json.find_unstorable(params)
+    if found is not None:
+        raise errors.invalid(f"cannot read the request: its text has {found}")
     return params
 
 
@@ -201,7 +200,7 @@ async def show_history(visit: Visit) -> web.StreamResponse:
     rows = await visit.parts.live_log.read(agent.id, before=before, limit=limit)
     return answer(
         {
-            "events": [streams.live_event_view(row) for row in rows],
+            "events": [live_view.live_event_view(row) for row in rows],
             "number": max([number, *(row.number for row in rows)]) if before is None else number,
             "more": len(rows) == limit,
         }

@@ -21,8 +21,8 @@ from aiohttp import web
 
 from hyperhive import ports
 from hyperhive.domain import errors, ids
+from hyperhive.edges import live_view
 from hyperhive.edges.dashboard import contracts, sessions
-from hyperhive.wire import views
 
 STREAMS_MAX: Final = 8
 """Open streams of one session."""
@@ -35,17 +35,6 @@ FACTS_BEHIND_MAX: Final = 2000
 STREAMING: Final = web.RequestKey("hive-streaming", bool)
 """Set on a request once its stream has begun: no other answer is possible then."""
 _ID: Final = re.compile(r"(\d{1,18})-(\d{1,18})")
-
-
-def live_event_view(event: ports.LiveEvent) -> dict[str, Any]:
-    """One terminal event as JSON."""
-    return {
-        "number": event.number,
-        "at": views.timestamp(event.at),
-        "turn": event.turn,
-        "kind": event.kind,
-        "data": dict(event.data),
-    }
 
 
 class Position:
@@ -200,7 +189,7 @@ class Streams:
             rows = await self._live_log.read(agent, after=position.terminal, limit=TERMINAL_BATCH)
             if rows:
                 position.terminal = rows[-1].number
-                body = {"events": [live_event_view(row) for row in rows]}
+                body = {"events": [live_view.live_event_view(row) for row in rows]}
                 await response.send(encode(body), event="terminal", id=position.event_id)
             else:
                 await self._live_log.changed(agent, position.terminal)
