@@ -30,6 +30,17 @@ INSTALL: Final = "apt-get install mmdebstrap"
 RECIPE: Final = 1
 """Grows when the way of building changes, so that a new root is built."""
 BUILD_TIMEOUT: Final = 3600.0
+_STEPS: Final = (
+    "running apt-get", "downloading", "extracting", "installing", "cleaning", "creating",
+)  # fmt: skip
+    "running apt-get",
+    "downloading",
+    "extracting",
+    "installing",
+    "cleaning",
+    "creating",
+)
+"""What of mmdebstrap's messages tells an operator how far it is."""
 _DISTRIBUTIONS: Final = ("debian", "ubuntu")
 
 
@@ -230,7 +241,7 @@ def _finish() -> str:
 
 
 def _tell(line: str, progress: Callable[[str], None]) -> None:
-    if line.startswith("I: "):
+    if line.startswith(tuple(f"I: {step}" for step in _STEPS)):
         progress(line.removeprefix("I: ").rstrip("."))
     elif line.startswith(("Setting up ", "Unpacking ")):
         progress(" ".join(line.split()[:3]).rstrip("."))

@@ -65,7 +65,8 @@ class BubblewrapSandbox:
         self._base = base_root.BaseRoot(processes, clock, cache, build_env or {})
         self._runs = records.Registry(cache / "runs")
         self._limits = limits or cgroups.Cgroups()
-        self._overlay: bool | None = None
+        self._overlays: dict[int, bool] = {}
+        """By file system: whether it can hold the writable layer of an overlay."""
         self._filter = seccomp.build()
 
     install_command = INSTALL
@@ -92,23 +93,25 @@ class BubblewrapSandbox:
                 raise
             progress(f"{error.message}; agents get a read-only view of this host's /usr instead")
 
-    async def root_view(self) -> views.View:
-        """Return the root that a sandbox started now would get."""
+    async def root_view(self, run_dir: pathlib.Path) -> views.View:
+        """Return the root that a sandbox of *run_dir* started now would get."""
         if self._view == "host" or (self._view == "auto" and not self._base.is_built()):
             return views.View(None, overlay=False)
         if not self._base.is_built():
             raise errors.unavailable(
                 "cannot start a sandbox: the base root is not built; run 'hive up' to build it"
             )
-        return views.View(self._base.path, overlay=await self.can_overlay())
+        return views.View(self._base.path, overlay=await self.can_overlay(run_dir))
 
-    async def can_overlay(self) -> bool:
-        """Whether a writable layer per agent works here (root only; found out once, by trying)."""
-        if self._overlay is None:
-            self._overlay = os.geteuid() == 0 and await probe.try_overlay(
-                self._processes, self._base.path.parent
-            )
-        return self._overlay
+    async def can_overlay(self, run_dir: pathlib.Path) -> bool:
+        """Whether a writable layer can lie in *run_dir* (root only; found out by trying, once)."""
+        if os.geteuid() != 0:
+            return False
+        run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - local, one call
+        device = run_dir.stat().st_dev  # noqa: ASYNC240 - local, one call
+        if device not in self._overlays:
+            self._overlays[device] = await probe.try_overlay(self._processes, run_dir)
+        return self._overlays[device]
 
     # --- life ---------------------------------------------------------------------------
 
@@ -116,8 +119,8 @@ class BubblewrapSandbox:
         """Start the payload; whatever an earlier start of this agent left is ended first."""
         self._check(spec)
         bwrap = self.find_bwrap()
-        view = await self.root_view()
         spec.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        view = await self.root_view(spec.run_dir)
         self._runs.note(spec.agent, spec.run_dir)
         await self._end_left(spec.agent, spec.run_dir)
         options = views.options(view, spec)

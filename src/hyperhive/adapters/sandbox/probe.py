@@ -56,7 +56,7 @@ async def look(
     if found[-1].severity is not BROKEN:
         found.append(await _user_namespaces(sandbox, processes))
     if not any(finding.severity is BROKEN for finding in found):
-        found += await _trial(sandbox, clock)
+        found += await _trial(sandbox, clock, base)
     return [*found, _cgroups(limits), *await _root(sandbox, base), _identity()]
 
 
@@ -121,11 +121,13 @@ def _userns_remedy(said: str) -> str:
     return "allow unprivileged user namespaces on this host"
 
 
-async def _trial(sandbox: bubblewrap.BubblewrapSandbox, clock: ports.Clock) -> list[ports.Finding]:
+async def _trial(
+    sandbox: bubblewrap.BubblewrapSandbox, clock: ports.Clock, base: base_root.BaseRoot
+) -> list[ports.Finding]:
     """Start a real sandbox that looks at itself."""
     agent = ids.new_agent_id()
     uid = _PROBE_UID if os.geteuid() == 0 else os.geteuid()
-    async with _scratch(None) as top:
+    async with _scratch(base.path.parent) as top:
         spec = ports.SandboxSpec(
             agent=agent, name="probe", uid=uid, env={}, cwd="/", binds=(),
             argv=("/bin/sh", "-c", "grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status"),
@@ -139,7 +141,7 @@ async def _trial(sandbox: bubblewrap.BubblewrapSandbox, clock: ports.Clock) -> l
         except errors.HiveError as error:
             return [ports.Finding("sandbox", BROKEN, error.message, "mend the reason named there")]
         said = spec.log.read_text(encoding="utf-8", errors="replace")
-    view = (await sandbox.root_view()).text
+    view = (await sandbox.root_view(base.path.parent)).text
     if end.code != 0:
         text = f"a test sandbox failed: {end.reason}: {said.strip()}"
         return [ports.Finding("sandbox", BROKEN, text, "look at the text; try HIVE_SANDBOX=host")]
@@ -183,7 +185,7 @@ async def _root(
     else:
         text = "not built yet; agents see this host's /usr, read-only, until then"
         found = [ports.Finding("base root", NOTICE, text, "run: hive up")]
-    if await sandbox.can_overlay():
+    if await sandbox.can_overlay(base.path.parent):
         found.append(ports.Finding("overlay", OK, "agents get a writable layer over the base root"))
     else:
         text = "the base root is read-only for agents; /tmp and their state are writable"
@@ -215,8 +217,14 @@ def _sysctl(name: str) -> str:
 
 @contextlib.asynccontextmanager
 async def _scratch(near: pathlib.Path | None) -> AsyncIterator[pathlib.Path]:
-    top = pathlib.Path(tempfile.mkdtemp(prefix="hive-probe-", dir=near))
+    top = _make_scratch(near)
     try:
         yield top
     finally:
         shutil.rmtree(top)
+
+
+def _make_scratch(near: pathlib.Path | None) -> pathlib.Path:
+    if near is not None:
+        near.mkdir(parents=True, exist_ok=True)
+    return pathlib.Path(tempfile.mkdtemp(prefix="hive-probe-", dir=near))
