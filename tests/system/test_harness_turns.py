@@ -56,7 +56,7 @@ def test_cold_warm_and_resumed_after_the_program_was_killed(harness: Harness) ->
     assert [told["text"] for told in daemon.of_kind("text")] == ["one", "two", "three"]
     said = json.dumps(harness.model.requests[-1].body["messages"])
     assert all(word in said for word in ("one", "two", "three")), "the session went on"
-    assert [state for state, _ in daemon.states][-2:] == ["thinking", "idle"]
+    daemon.wait(lambda: [state for state, _ in daemon.states] == ["thinking", "idle"] * 3)
 
 
 def test_mail_is_never_a_command_or_a_file_reference(harness: Harness) -> None:

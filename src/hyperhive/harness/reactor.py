@@ -72,6 +72,10 @@ class Reactor:
     def call_later(self, seconds: float, callback: Callback) -> Timer:
         """Call back once after *seconds*."""
         timer = Timer(callback)
+        if len(self._timers) > 64:
+            # Cancelled ones with a far deadline would else pile up, one a turn.
+            self._timers = [entry for entry in self._timers if entry[2].is_live]
+            heapq.heapify(self._timers)
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), timer))
         return timer
 

@@ -1,0 +1,178 @@
+"""The client against a daemon that comes, goes and misbehaves."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import queue
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from hyperhive.harness import client, reactor
+from hyperhive.wire import agent_protocol as protocol
+from rigs.harness_daemon import FakeDaemon, plan
+
+
+class Rig:
+    """A client on a reactor in a thread; answers and notes come in queues."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.loop = reactor.Reactor()
+        self.answers: queue.Queue[Any] = queue.Queue()
+        self.notes: queue.Queue[str] = queue.Queue()
+        self.fatal: list[client.Fatal] = []
+        self.client = client.Client(self.loop, str(path), "boot-1", self.notes.put)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        self.loop.wake(self.client.start)
+
+    def _run(self) -> None:
+        try:
+            self.loop.run()
+        except client.Fatal as error:
+            self.fatal.append(error)
+        self.client.close()
+
+    def call(self, method: str, retry: bool = True, **params: Any) -> None:
+        def ask() -> None:
+            self.client.call(
+                method,
+                params,
+                lambda result: self.answers.put(result),
+                lambda kind, reason: self.answers.put((kind, reason)),
+                retry,
+            )
+
+        self.loop.wake(ask)
+
+    def next(self) -> Any:
+        return self.answers.get(timeout=10)
+
+    def join(self) -> None:
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self.loop.wake(self.loop.stop)
+            self.join()
+        self.loop.close()
+
+
+@pytest.fixture
+def path(tmp_path: pathlib.Path) -> pathlib.Path:
+    return tmp_path / "hive.sock"
+
+
+@pytest.fixture
+def daemon(path: pathlib.Path) -> Iterator[FakeDaemon]:
+    made = FakeDaemon(path)
+    yield made
+    made.hang_up()
+
+
+@pytest.fixture
+def rig(path: pathlib.Path) -> Iterator[Rig]:
+    made = Rig(path)
+    yield made
+    made.close()
+
+
+def test_calls_wait_for_a_daemon_that_comes_later(rig: Rig, daemon: FakeDaemon) -> None:
+    rig.call("state", state="idle", note="")
+    assert "cannot reach the hive" in rig.notes.get(timeout=10)
+    daemon.listen()
+    assert rig.next() == {}
+    assert daemon.hellos == ["boot-1"]
+    assert "the hive is back after" in rig.notes.get(timeout=10)
+    assert rig.client.agent["name"] == "coder"
+
+
+def test_answers_come_in_any_order(daemon: FakeDaemon, rig: Rig) -> None:
+    daemon.listen()
+    rig.call("take", boot="boot-1")
+    rig.call("state", state="idle", note="")
+    assert rig.next() == {}, "a parked call holds nothing up"
+    given = plan("x")
+    daemon.give(given)
+    assert rig.next() == given
+
+
+def test_a_daemon_that_vanishes_in_mid_call_gets_it_again(daemon: FakeDaemon, rig: Rig) -> None:
+    daemon.listen()
+    rig.call("take", boot="boot-1")
+    daemon.wait(lambda: daemon.hellos)
+    for _ in range(3):
+        greeted = len(daemon.hellos)
+        daemon.hang_up()
+        daemon.listen()
+        daemon.wait(lambda greeted=greeted: len(daemon.hellos) > greeted)
+    given = plan("x")
+    daemon.give(given)
+    assert rig.next() == given
+    assert set(daemon.hellos) == {"boot-1"}
+    assert rig.answers.empty(), "answered once, however often it was sent"
+
+
+def test_what_is_unavailable_is_tried_again_and_what_is_wrong_is_not(
+    daemon: FakeDaemon, rig: Rig
+) -> None:
+    daemon.refuse["state"] = ("conflict", "cannot do it")
+    daemon.listen()
+    rig.call("state", state="idle", note="")
+    assert rig.next() == ("conflict", "cannot do it")
+    daemon.refuse["state"] = ("unavailable", "the disk is full")
+    rig.call("state", retry=False, state="idle", note="")
+    assert rig.next() == ("unavailable", "the disk is full")
+    rig.call("state", state="idle", note="again")
+    daemon.refuse.clear()
+    assert rig.next() == {}
+
+
+def test_another_protocol_is_fatal(path: pathlib.Path, daemon: FakeDaemon, rig: Rig) -> None:
+    daemon.refuse["hello"] = ("invalid", "protocol 2 is spoken here")
+    daemon.listen()
+    rig.join()
+    assert "protocol 2 is spoken here" in str(rig.fatal[0])
+
+
+@pytest.mark.parametrize("garbage", [b"hello?\n", b"[1]\n", b"\xff\xfe\n", b"{" * 5000 + b"\n"])
+def test_a_daemon_that_talks_nonsense_is_left_and_tried_again(
+    path: pathlib.Path, rig: Rig, garbage: bytes
+) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection, connection.makefile("rb") as lines:
+                assert json.loads(lines.readline())["method"] == "hello"
+                connection.sendall(garbage)
+                assert lines.readline() == b"", "it hung up"
+
+
+def test_an_endless_line_does_not_fill_the_memory(path: pathlib.Path, rig: Rig) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        connection, _ = listener.accept()
+        with connection, pytest.raises((BrokenPipeError, ConnectionResetError)):
+            for _ in range(2 * protocol.LINE_MAX // 65536):
+                connection.sendall(b"x" * 65536)
+
+
+def test_large_messages_pass_both_ways(daemon: FakeDaemon, rig: Rig) -> None:
+    daemon.listen()
+    body = "é" * 300_000
+    given = plan(body)
+    daemon.give(given)
+    rig.call("take", boot="boot-1")
+    assert rig.next()["messages"][0]["body"] == body
+    event = {"turn": "t", "kind": "text", "data": {"text": body}}
+    rig.call("events", boot="boot-1", first=1, events=[event])
+    assert rig.next() == {"next": 2}
+    assert daemon.events == [event]
