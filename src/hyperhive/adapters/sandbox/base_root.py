@@ -33,13 +33,6 @@ BUILD_TIMEOUT: Final = 3600.0
 _STEPS: Final = (
     "running apt-get", "downloading", "extracting", "installing", "cleaning", "creating",
 )  # fmt: skip
-    "running apt-get",
-    "downloading",
-    "extracting",
-    "installing",
-    "cleaning",
-    "creating",
-)
 """What of mmdebstrap's messages tells an operator how far it is."""
 _DISTRIBUTIONS: Final = ("debian", "ubuntu")
 
