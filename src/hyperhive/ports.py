@@ -155,9 +155,10 @@ class Store(Protocol):
     async def write(self, work: Callable[[Tx], T]) -> T:
         """Run *work* in a transaction on the writer and return its result once it is durable.
 
-        Group commit: works queued together share one commit, each in its own
-        savepoint, so one that raises undoes only itself. A cancelled caller does
-        not cancel the work. After an I/O error nothing is acknowledged any more:
+        Group commit: works queued together share one commit; one that raises undoes
+        only itself. So a work may run more than once, and only its last run counts:
+        it must change nothing but the transaction. A cancelled caller does not
+        cancel the work. After an I/O error nothing is acknowledged any more:
         every call raises `HiveError` UNAVAILABLE (a full disk recovers by itself).
         """
         ...

@@ -23,11 +23,7 @@ HOT = {
     "COUNT_QUEUED": [
         "SEARCH messages USING COVERING INDEX messages_open (recipient=? AND state=?)"
     ],
-    "LEASE_MESSAGES": [
-        "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)",
-        "LIST SUBQUERY 1",
-        "SEARCH messages USING COVERING INDEX messages_open (recipient=? AND state=?)",
-    ],
+    "NEXT_QUEUED": ["SEARCH messages USING INDEX messages_open (recipient=? AND state=?)"],
     "LIST_LEASED_BY": ["SEARCH messages USING INDEX messages_leased (lease=?)"],
     "LIST_LEASED_TO": ["SEARCH messages USING INDEX messages_open (recipient=? AND state=?)"],
     "UPDATE_MESSAGE": ["SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"],

@@ -183,7 +183,7 @@ class Messaging:
             if found is None:
                 raise errors.not_found(f"cannot requeue message {message}: there is none")
             requeued = dataclasses.replace(
-                posting.move(found, Move.REQUEUE, self._clock.now()), deliveries=0, lease=None
+                posting.move(found, Move.REQUEUE, self._clock.now()), deliveries=0
             )
             tx.update_messages([requeued])
             posting.record(

@@ -101,8 +101,7 @@ def give_back(tx: ports.Tx, now: datetime.datetime, leased: Sequence[Message]) -
     returned: list[Message] = []
     for message in leased:
         dead = message.deliveries >= messages.DELIVERIES_MAX
-        moved = move(message, Move.BURY if dead else Move.RETURN, now)
-        returned.append(dataclasses.replace(moved, lease=None))
+        returned.append(move(message, Move.BURY if dead else Move.RETURN, now))
     tx.update_messages(returned)
     for message, before in zip(returned, leased, strict=True):
         if message.state is MessageState.DEAD:
@@ -155,9 +154,9 @@ def handle(tx: ports.Tx, now: datetime.datetime, held: Sequence[Message]) -> lis
 
 
 def move(message: Message, by: Move, now: datetime.datetime) -> Message:
-    """Return *message* after that move; `HiveError` CONFLICT when the table has no such edge."""
+    """Return *message* after a move out of any lease; CONFLICT when the table has no such edge."""
     state = machine.advance(messages.TABLE, message.state, by, f"message {message.id}")
-    return dataclasses.replace(message, state=state, changed_at=now)
+    return dataclasses.replace(message, state=state, lease=None, changed_at=now)
 
 
 def record(

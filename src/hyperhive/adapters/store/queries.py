@@ -68,10 +68,9 @@ INSERT_MESSAGE: Final = _insert("messages", _without_id(_MESSAGE))
 UPDATE_MESSAGE: Final = (
     "UPDATE messages SET state = ?, deliveries = ?, lease = ?, changed_at = ? WHERE id = ?"
 )
-LEASE_MESSAGES: Final = (
-    "UPDATE messages SET state = 'leased', deliveries = deliveries + 1, lease = ?, changed_at = ? "
-    "WHERE id IN (SELECT id FROM messages WHERE recipient = ? AND state = 'queued' "
-    f"ORDER BY id LIMIT ?) RETURNING {_MESSAGE}"
+# Read, then updated by id: with UPDATE … RETURNING the same takes twice as long.
+NEXT_QUEUED: Final = (
+    f"SELECT {_MESSAGE} FROM messages WHERE recipient = ? AND state = 'queued' ORDER BY id LIMIT ?"
 )
 # Named, because the planner does not come upon it; sorted by the caller.
 LIST_LEASED: Final = (

@@ -8,33 +8,11 @@ import pathlib
 import queue
 import sqlite3
 import threading
-import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from hyperhive.adapters.store import faults, transaction, writer
 from hyperhive.domain import errors
-
-
-class _Keep:
-    """Keeps the error of one work for its caller; a broken disk passes through."""
-
-    def __init__(self, job: writer.Job) -> None:
-        self._job = job
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: types.TracebackType | None,
-    ) -> bool:
-        if isinstance(error, sqlite3.Error) and faults.blame(error) is not faults.Blame.WORK:
-            return False
-        self._job.error = error
-        return True
 
 
 class Reader:
@@ -98,7 +76,7 @@ class Reader:
             # Deferred: the first read of the group takes the snapshot that all of it sees.
             connection.execute("BEGIN")
             for job in batch:
-                with _Keep(job):
+                with writer.Kept(job):
                     job.value = job.work(tx)
             connection.execute("ROLLBACK")
         except sqlite3.Error as error:

@@ -6,6 +6,7 @@ The order of the fields here is the order of the columns in `queries`.
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 from collections.abc import Sequence
 from typing import Any, Final
@@ -84,8 +85,9 @@ def agent_in(agent: agents.Agent) -> Row:
     )  # fmt: skip
 
 
-def agent_out(row: Row) -> agents.Agent:
-    """An agent from its row."""
+@functools.lru_cache(maxsize=2048)
+def agent_out(row: tuple[Any, ...]) -> agents.Agent:
+    """An agent from its row; cached, as every message looks its recipient up."""
     boot_id, pid, start_time = row[11:14]
     return agents.Agent(
         id=ids.AgentId(row[0]),
@@ -133,6 +135,16 @@ def message_out(row: Row) -> messages.Message:
         number, sender, sender_name, recipient, recipient_name, _MESSAGE_TYPES[kind], body,
         in_reply_to, key, time_out(sent_at), _MESSAGE_STATES[state], deliveries, lease,
         time_out(changed_at),
+    )  # fmt: skip
+
+
+def message_leased(row: Row, lease: ids.TurnId, at: datetime.datetime) -> messages.Message:
+    """A message from its row, as it is once leased."""
+    queued = message_out(row)
+    return messages.Message(
+        queued.id, queued.sender, queued.sender_name, queued.recipient, queued.recipient_name,
+        queued.type, queued.body, queued.in_reply_to, queued.key, queued.sent_at,
+        messages.MessageState.LEASED, queued.deliveries + 1, lease, at,
     )  # fmt: skip
 
 
@@ -187,8 +199,9 @@ def turn_in(turn: turns.Turn) -> Row:
     )  # fmt: skip
 
 
-def turn_out(row: Row) -> turns.Turn:
-    """A turn from its row."""
+@functools.lru_cache(maxsize=2048)
+def turn_out(row: tuple[Any, ...]) -> turns.Turn:
+    """A turn from its row; cached, as every receive looks its turn up."""
     return turns.Turn(
         id=ids.TurnId(row[0]),
         agent=ids.AgentId(row[1]),

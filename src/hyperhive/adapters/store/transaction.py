@@ -151,11 +151,10 @@ class SqliteTx(SqliteReadTx):
     def lease_messages(
         self, recipient: ids.PartyId, lease: ids.TurnId, at: datetime.datetime, limit: int
     ) -> list[messages.Message]:
-        bound = (lease, rows.time_in(at), recipient, limit)
-        leased = self._execute(queries.LEASE_MESSAGES, bound).fetchall()
-        # RETURNING promises no order (sqlite.org/lang_returning.html); the id comes first.
-        leased.sort()
-        return [rows.message_out(row) for row in leased]
+        queued = self._execute(queries.NEXT_QUEUED, (recipient, limit)).fetchall()
+        leased = [rows.message_leased(row, lease, at) for row in queued]
+        self.update_messages(leased)
+        return leased
 
     def list_leased(
         self, *, lease: ids.TurnId | None = None, recipient: ids.PartyId | None = None

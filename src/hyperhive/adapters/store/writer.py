@@ -1,10 +1,11 @@
 """The one thread that writes: it takes what is queued, commits it together, then tells.
 
 Group commit: while one commit waits for the disk, the next works queue up, so the
-price of one fdatasync is shared. Each work has its own savepoint and undoes only
-itself. Results and the new number reach the event loop in one callback that is sent
-from here, after the commit: the awaiting task may have been cancelled meanwhile, but
-those who wait for the fact still need to know.
+price of one fdatasync is shared. A work that raises undoes only itself: when it has
+changed something already, the group runs again with a savepoint for each, and so a work
+must be a function of the transaction alone. Results and the new number reach the event
+loop in one callback that is sent from here, after the commit: the awaiting task may
+have been cancelled meanwhile, but those who wait for the fact still need to know.
 """
 
 from __future__ import annotations
@@ -57,22 +58,18 @@ class Job:
             self.future.set_exception(self.error)
 
 
-class _Savepoint:
-    """Undoes what one work did when it raises, and keeps the error for its caller.
+class Kept:
+    """Keeps what a work raises for its caller.
 
     An error that has cost us the whole transaction, or says that the disk cannot be
     trusted, passes through: it is not the work's own.
     """
 
-    def __init__(self, connection: sqlite3.Connection, tx: transaction.SqliteTx, job: Job) -> None:
-        self._connection = connection
-        self._tx = tx
+    def __init__(self, job: Job) -> None:
         self._job = job
 
     def __enter__(self) -> None:
-        self._connection.execute("SAVEPOINT work")
-        self._number = self._tx.number
-        self._topics = len(self._tx.topics)
+        pass
 
     def __exit__(
         self,
@@ -80,15 +77,8 @@ class _Savepoint:
         error: BaseException | None,
         trace: types.TracebackType | None,
     ) -> bool:
-        if error is None:
-            self._connection.execute("RELEASE work")
-            return False
         if isinstance(error, sqlite3.Error) and faults.blame(error) is not faults.Blame.WORK:
             return False
-        self._connection.execute("ROLLBACK TO work")
-        self._connection.execute("RELEASE work")
-        self._tx.number = self._number
-        del self._tx.topics[self._topics :]
         self._job.error = error
         return True
 
@@ -168,17 +158,52 @@ class Writer:
             self._fail(batch, self._error)
             return
         try:
-            tx = transaction.SqliteTx(connection, self._clock, self._number)
-            connection.execute("BEGIN IMMEDIATE")
-            for job in batch:
-                with _Savepoint(connection, tx, job):
-                    job.value = job.work(tx)
+            tx = self._run_together(connection, batch) or self._run_apart(connection, batch)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._fail(batch, self._judge(connection, error))
             return
         self._number = tx.number
         self._call(self._tell, batch, tx.number, tx.topics)
+
+    def _run_together(
+        self, connection: sqlite3.Connection, batch: Sequence[Job]
+    ) -> transaction.SqliteTx | None:
+        """Run the works without savepoints, which cost as much as the works themselves.
+
+        None when one had to be undone alone: then all of this was for nothing.
+        """
+        tx = self._begin(connection)
+        for job in batch:
+            before = connection.total_changes
+            with Kept(job):
+                job.value = job.work(tx)
+            if job.error is not None and connection.total_changes != before:
+                connection.execute("ROLLBACK")
+                return None
+        return tx
+
+    def _run_apart(
+        self, connection: sqlite3.Connection, batch: Sequence[Job]
+    ) -> transaction.SqliteTx:
+        """Run the works again, each in its own savepoint."""
+        tx = self._begin(connection)
+        for job in batch:
+            number, topics = tx.number, len(tx.topics)
+            connection.execute("SAVEPOINT work")
+            job.value, job.error = None, None
+            with Kept(job):
+                job.value = job.work(tx)
+            if job.error is not None:
+                connection.execute("ROLLBACK TO work")
+                tx.number = number
+                del tx.topics[topics:]
+            connection.execute("RELEASE work")
+        return tx
+
+    def _begin(self, connection: sqlite3.Connection) -> transaction.SqliteTx:
+        connection.execute("BEGIN IMMEDIATE")
+        return transaction.SqliteTx(connection, self._clock, self._number)
 
     def _judge(self, connection: sqlite3.Connection, error: sqlite3.Error) -> errors.HiveError:
         """Undo the group, and say what its callers are told; nothing of it was durable."""
