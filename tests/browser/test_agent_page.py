@@ -35,7 +35,8 @@ async def play_turn(hive, turn: str = "t1") -> None:
     await show("tool_result", id="3", content="sent", is_error=False)
     await show("tool_use", id="4", name="mcp__other__thing", input={"depth": 3})
     await show("note", text="a remark")
-    await show("result", outcome="ok", duration_ms=48_000)
+    usage = {"cost_usd": 0.0421}
+    await show("result", outcome="ok", note="", tool_calls=4, usage=usage)
 
 
 def test_a_turn_is_shown_for_reading(tell) -> None:
@@ -61,7 +62,7 @@ def test_a_turn_is_shown_for_reading(tell) -> None:
         await expect(tools.nth(2)).to_contain_text("send → manager")
         await expect(tools.nth(3)).to_contain_text("other · thing")
         await expect(terminal).to_contain_text("a remark")
-        await expect(terminal).to_contain_text("turn done · 48 s")
+        await expect(terminal).to_contain_text("4 tool calls · $0.0421")
 
     tell(story)
 

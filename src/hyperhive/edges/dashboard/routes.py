@@ -7,6 +7,7 @@ not inside the routes.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import enum
@@ -221,7 +222,8 @@ async def act(visit: Visit) -> web.StreamResponse:
     """Do one verb of the action layer as the operator."""
     params = await read_params(visit.request)
     name = visit.request.match_info["action"]
-    return answer(await visit.parts.actions.call(CALLER, name, params))
+    # A browser that leaves cancels its request; a verb that has begun is done all the same.
+    return answer(await asyncio.shield(visit.parts.actions.call(CALLER, name, params)))
 
 
 TABLE: Final[tuple[Route, ...]] = (

@@ -71,10 +71,11 @@ export function AgentActions({ agent, interrupt = false }) {
       ${up && html`
         <${Act} leet="ST0P" plain="Stop" name="Stop ${name}" testid="stop"
           act=${() => act("stop", { name })} />`}
-      <${Act} leet="R3ST4RT" plain="Restart" name="Restart ${name}" testid="restart"
-        act=${() => act("restart", { name })} />
-      <${Act} leet="K1LL" plain="Kill" name="Kill ${name}" testid="kill" kind="danger"
-        act=${() => confirmKill(name)} />
+      ${agent.phase !== "stopped" && html`
+        <${Act} leet="R3ST4RT" plain="Restart" name="Restart ${name}" testid="restart"
+          act=${() => act("restart", { name })} />
+        <${Act} leet="K1LL" plain="Kill" name="Kill ${name}" testid="kill" kind="danger"
+          act=${() => confirmKill(name)} />`}
     </div>
   `;
 }

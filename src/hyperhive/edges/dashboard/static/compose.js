@@ -6,7 +6,7 @@ import { agentList, hive } from "./state.js";
 import { Leet, toast } from "./ui.js";
 import { html, useEffect, useRef, useState } from "./vendor/preact.js";
 
-const STORY = "I need a helper. Please ask for an agent named scout, and when it is there have it write a short haiku about this hive into a file and report.";
+const STORY = "I could use a helper. Please ask for an agent named scout and give it a first small task.";
 
 /** The part of the text that names a recipient: "@ma" at its start, and nothing after it yet. */
 function mention(text) {

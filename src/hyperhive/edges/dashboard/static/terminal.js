@@ -27,16 +27,15 @@ function Wake({ item }) {
 
 function Ended({ item }) {
   const { data } = item;
-  const good = (data.outcome ?? "ok") === "ok";
+  const good = data.outcome === "ok";
   const parts = [];
-  if (typeof data.duration_ms === "number") parts.push(shortTime(data.duration_ms));
-  if (typeof data.seconds === "number") parts.push(shortTime(data.seconds * 1000));
-  if (typeof data.tool_calls === "number") parts.push(plural(data.tool_calls, "tool call"));
-  const cost = data.cost_usd ?? data.usage?.cost_usd;
-  if (typeof cost === "number" && cost > 0) parts.push(`$${cost.toFixed(4)}`);
+  if (item.lasted !== undefined) parts.push(shortTime(item.lasted));
+  if (data.tool_calls > 0) parts.push(plural(data.tool_calls, "tool call"));
+  const cost = data.usage?.cost_usd;
+  if (cost > 0) parts.push(`$${cost.toFixed(4)}`);
   return html`
     <div class="turn-end ${good ? "" : "failed"}">
-      <span class="mark" aria-hidden="true">■</span> ${good ? "turn done" : visible(`turn ${data.outcome}`)}
+      <span class="mark" aria-hidden="true">■</span> ${good ? "turn done" : visible(`turn ${String(data.outcome).replaceAll("_", " ")}`)}
       ${parts.length > 0 && html` <span class="dim">· ${parts.join(" · ")}</span>`}
       ${data.note && html` <span>· ${visible(data.note)}</span>`} <${Time} at=${item.at} />
     </div>

@@ -8,7 +8,7 @@ const KEPT = 6000;
 
 /**
  * Fold `events` into `items`: a result goes to its call when that is there; the first mail of a turn
- * knows that it begins one.
+ * knows that it begins one, its result how long it took.
  */
 function fold(items, events) {
   const next = [...items];
@@ -18,6 +18,11 @@ function fold(items, events) {
     const index = event.kind === "tool_result" ? calls.get(event.data.id) : undefined;
     if (index !== undefined) {
       next[index] = { ...next[index], result: event.data };
+      continue;
+    }
+    if (event.kind === "result") {
+      const begun = next.findLast((item) => item.begins && item.turn === event.turn);
+      next.push({ ...event, lasted: begun && Date.parse(event.at) - Date.parse(begun.at) });
       continue;
     }
     if (event.kind === "tool_use") calls.set(event.data.id, next.length);
