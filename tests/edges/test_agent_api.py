@@ -121,7 +121,7 @@ def test_another_protocol_is_refused_with_what_to_do(open_hive: Open) -> None:
         ("events", {"boot": "b", "first": 0, "events": [{"turn": "t", "kind": "", "data": {}}]}),
         ("mcp", {"turn": "t", "key": "", "message": {}}),
         ("mcp", {"turn": "t", "key": "a b", "message": {}}),
-        ("mcp", {"turn": "t", "key": "k" * 81, "message": {}}),
+        ("mcp", {"turn": "t", "key": "k" * 129, "message": {}}),
         ("mcp", {"turn": "t", "key": "k", "message": []}),
         ("orders", {"turn": 7}),
     ],

@@ -330,6 +330,21 @@ class TestRepeating:
 
         asyncio.run(story())
 
+    def test_the_longest_key_serves_every_tool(self, open_hive: Open) -> None:
+        async def story() -> None:
+            async with open_hive("bob") as hive:
+                bob = await hive.connect("bob")
+                turn = await hive.take_turn(bob, "bob")
+                for number in range(40):
+                    await hive.mail.send(hive.olga, "bob", f"{number}")
+                given = {"to": "operator", "body": "x"}
+                assert (await bob.tool(turn, "k" * 128, "send", given))[0]
+                worked, result = await bob.tool(turn, "r" * 128, "recv", {"max": 32})
+                assert worked
+                assert len(result["messages"]) == 32
+
+        asyncio.run(story())
+
     def test_a_key_is_for_one_message(self, open_hive: Open) -> None:
         async def story() -> None:
             async with open_hive("bob") as hive:

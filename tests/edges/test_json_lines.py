@@ -100,13 +100,12 @@ async def until(condition: Callable[[], bool]) -> None:
         b'{"id":-1}',
         b'{"id":1.5}',
         b'{"id":99999999999999999999}',
-        b'{"id":1,"id":2}',
         b'{"id":"\\ud800"}',
         b"\xff\xfe",
         b"[" * 4000,
         b"x" * 5000,
         b"x" * 200_000,
-        b'{"id":1,"text":"' + b"x" * 5000 + b'"}',
+        b'{"text":1,"id":1,"id":2}',
     ],
 )
 def test_a_bad_line_is_answered_and_the_connection_goes_on(serve: Serve, line: bytes) -> None:
@@ -120,6 +119,34 @@ def test_a_bad_line_is_answered_and_the_connection_goes_on(serve: Serve, line: b
             assert answer["error"]["message"].startswith("cannot ")
             await client.send_raw(b'\n  \n{"id":7,"text":"still here"}\n')
             assert await client.read() == {"id": 7, "echo": True, "result": "still here"}
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"id":7,"text":' + b"[" * 3000,
+        b'{"id":7,"text":NaN}',
+        b'{"id":7,"text":1,"text":2}',
+        b'{"id":7,"text":"\xff"}',
+        b' {"id" : 7 , "text":"' + b"x" * 5000 + b'"}',
+        b'{"id":7,"text":"' + b"x" * 200_000 + b'"}',
+    ],
+)
+def test_who_sent_a_bad_line_with_its_id_first_need_not_wait_for_ever(
+    serve: Serve, line: bytes
+) -> None:
+    async def story() -> None:
+        async with serve() as (_, _, connect):
+            client = await connect()
+            await client.send_raw(line + b"\n")
+            answer = await client.read()
+            assert (answer["id"], answer["error"]["kind"]) == (7, "invalid")
+            # Unless that could be taken for the answer to another request.
+            await client.send(id=7, method="park")
+            await client.send_raw(line + b"\n")
+            assert (await client.read())["id"] is None
 
     asyncio.run(story())
 

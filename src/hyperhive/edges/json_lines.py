@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import dataclasses
 import pathlib
+import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
@@ -202,11 +203,11 @@ class _Connection:
                 for task, _ in self._running.values():
                     task.cancel()
 
-    async def _accept(self, raw: bytes | errors.HiveError, group: asyncio.TaskGroup) -> None:
-        key: int | None = None
+    async def _accept(self, raw: bytes | _Unreadable, group: asyncio.TaskGroup) -> None:
+        if isinstance(raw, _Unreadable):
+            await self._send_error(self._claimed_id(raw.head), raw.error)
+            return
         try:
-            if isinstance(raw, errors.HiveError):
-                raise raw
             if len(raw) > _OFF_LOOP:
                 body = await asyncio.to_thread(strict_json.decode_object, raw)
             else:
@@ -216,7 +217,7 @@ class _Connection:
                 return
             key = self._take_id(body)
         except errors.HiveError as error:
-            await self._send_error(key, error)
+            await self._send_error(self._claimed_id(raw), error)
             return
         if len(self._running) >= self._limits.in_flight:
             full = f"cannot accept more: {self._limits.in_flight} requests are in flight here"
@@ -232,6 +233,12 @@ class _Connection:
         if key in self._running:
             raise errors.invalid(f"cannot take request {key}: one with that id is in flight")
         return key
+
+    def _claimed_id(self, head: bytes) -> int | None:
+        """The id that an unreadable line begins with, so that its sender need not wait for ever."""
+        found = _ID_FIRST.match(head)
+        key = int(found[1]) if found else None
+        return None if key in self._running else key
 
     async def _cancel(self, key: Any) -> None:
         # A task that is cancelled before its first step never runs, and could not answer.
@@ -292,7 +299,7 @@ class _Connection:
         )
         return self._encode(key, "error", problems.rpc_error(too_long))
 
-    async def _lines(self) -> AsyncIterator[bytes | errors.HiveError]:
+    async def _lines(self) -> AsyncIterator[bytes | _Unreadable]:
         """Lines without their newline; a refusal in place of one that was too long or late."""
         loop = asyncio.get_running_loop()
         buffer = bytearray()
@@ -308,13 +315,13 @@ class _Connection:
                 if skipping:
                     skipping = False
                 elif len(raw) > self._limits.line:
-                    yield self._too_long()
+                    yield self._too_long(raw)
                 elif raw.strip():
                     yield raw
                 continue
             if skipping or len(buffer) > self._limits.line:
                 if not skipping:
-                    yield self._too_long()
+                    yield self._too_long(buffer)
                 skipping = True
                 buffer.clear()
             searched = len(buffer)
@@ -326,16 +333,24 @@ class _Connection:
                 async with asyncio.timeout_at(deadline):
                     chunk = await self._reader.read(_READ_SIZE)
             except TimeoutError:
-                yield errors.invalid(
-                    f"cannot read a line: not complete after {PARTIAL_SECONDS:g} seconds"
-                )
+                late = f"cannot read a line: not complete after {PARTIAL_SECONDS:g} seconds"
+                yield _Unreadable(errors.invalid(late), b"")
                 return
             if not chunk:
                 return
             buffer += chunk
 
-    def _too_long(self) -> errors.HiveError:
-        return errors.invalid(f"cannot read a line: it is longer than {self._limits.line} bytes")
+    def _too_long(self, line: bytes | bytearray) -> _Unreadable:
+        words = f"cannot read a line: it is longer than {self._limits.line} bytes"
+        return _Unreadable(errors.invalid(words), bytes(line[:_HEAD]))
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Unreadable:
+    error: errors.HiveError
+    head: bytes
+
+
+_HEAD: Final = 64
+_ID_FIRST: Final = re.compile(rb'\s*\{\s*"id"\s*:\s*([0-9]{1,15})\s*[,}]')
 _ENCODER: Final = msgspec.json.Encoder()

@@ -9,6 +9,7 @@ form and hands them to the services.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib
 import pathlib
 from collections.abc import Awaitable, Callable, Mapping
@@ -222,12 +223,17 @@ class AgentDoor:
             mcp = await self._load_mcp()
             # Asked anew for each call: rights follow the store, not the connection.
             caller = await self._services.fleet.identify(self._agent)
-            call = tools.Call(self._services, caller, turn, f"mcp:{turn}:{asked.key}")
+            call = tools.Call(self._services, caller, turn, _stored_key(turn, asked.key))
             return await mcp.answer(asked.message, mcp.Exchange(call, flaw, self._log))
 
         if method != "tools/call":
             return {"message": await run()}
         return {"message": await self._calls.join(turn, asked.key, asked.message, run)}
+
+
+def _stored_key(turn: ids.TurnId, key: str) -> str:
+    # Hashed: whatever length a harness takes for its keys, the store's limit is kept.
+    return f"mcp:{turn}:{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
 _NOISE: Final = frozenset({"events", "finish", "state"})
