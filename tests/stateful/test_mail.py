@@ -178,6 +178,13 @@ class Mail(RuleBasedStateMachine):
     def finish(self, data: st.DataObject, well: bool) -> None:
         self.end_turn(data.draw(st.sampled_from(sorted(self.running))), well)
 
+    @rule(name=names, times=st.integers(2, 6))
+    def fail_again_and_again(self, name: str, times: int) -> None:
+        """What no random walk comes upon: the oldest mail is in vain until it is dead."""
+        for _ in range(times):
+            self.receive(name, 1)
+            self.end_turn(name, well=False)
+
     @rule()
     def crash(self) -> None:
         """The daemon comes back: all it knows is what the store has kept."""
