@@ -133,8 +133,26 @@ def test_what_is_unavailable_is_tried_again_and_what_is_wrong_is_not(
     assert rig.next() == {}
 
 
-def test_another_protocol_is_fatal(path: pathlib.Path, daemon: FakeDaemon, rig: Rig) -> None:
-    daemon.refuse["hello"] = ("invalid", "protocol 2 is spoken here")
+def test_forgotten_calls_do_not_pile_up_in_the_daemon(daemon: FakeDaemon, rig: Rig) -> None:
+    daemon.listen()
+    rig.call("take", boot="boot-1")
+    daemon.wait(lambda: daemon.hellos)
+
+    def ask_and_forget() -> None:
+        rig.client.forget(rig.client.call("orders", {"turn": "t"}, print, print))
+
+    for _ in range(client.ABANDONED_MAX):
+        rig.loop.wake(ask_and_forget)
+    daemon.wait(lambda: len(daemon.hellos) == 2)
+    given = plan("x")
+    daemon.give(given)
+    assert rig.next() == given, "what is still wanted is asked again on the new connection"
+    assert rig.notes.empty()
+
+
+@pytest.mark.parametrize("kind", ["invalid", "conflict"])
+def test_another_protocol_is_fatal(daemon: FakeDaemon, rig: Rig, kind: str) -> None:
+    daemon.refuse["hello"] = (kind, "protocol 2 is spoken here")
     daemon.listen()
     rig.join()
     assert "protocol 2 is spoken here" in str(rig.fatal[0])

@@ -21,7 +21,7 @@ SETTINGS = {
     "includeGitInstructions": False,
 }
 MCP_CONFIG = {"mcpServers": {"hive": {"type": "sdk", "name": "hive"}}}
-_NOT_PASSED_ON = ("HIVE_", "CLAUDE", "ANTHROPIC_")
+_NOT_PASSED_ON = ("HIVE_", "CLAUDE", "ANTHROPIC_", "PYTHON")
 
 
 class Paths(NamedTuple):

@@ -10,13 +10,19 @@ from __future__ import annotations
 import itertools
 import socket
 import time
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Set
 
 from hyperhive.harness import reactor
 from hyperhive.wire import agent_protocol as protocol
 
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds between attempts: quick first, because a restarting daemon is back in a second."""
+ABANDONED_MAX = 8
+"""Forgotten calls that may park in the daemon before a new connection ends them all.
+
+The daemon lets a harness stop waiting by closing its connection, and bounds the
+calls of one; unheeded, the parked ``orders`` of ended turns would fill it.
+"""
 _READ = 256 * 1024
 
 Answered = Callable[[Dict[str, Any]], None]
@@ -59,6 +65,7 @@ class Client:
         self._on_note = on_note
         self._numbers = itertools.count(1)
         self._calls: Dict[int, Call] = {}
+        self._abandoned: Set[int] = set()
         self._socket: Optional[socket.socket] = None
         self._ready = False
         self._attempts = 0
@@ -109,8 +116,12 @@ class Client:
 
     def forget(self, call: Optional[Call]) -> None:
         """Take no interest in an answer any more; harmless when it has come."""
-        if call is not None:
-            self._calls.pop(call.number, None)
+        if call is None or self._calls.pop(call.number, None) is None or not self._ready:
+            return
+        self._abandoned.add(call.number)
+        if len(self._abandoned) >= ABANDONED_MAX:
+            self._drop()
+            self.start()
 
     def close(self) -> None:
         """Hang up for good."""
@@ -177,9 +188,12 @@ class Client:
             return False
         error = message.get("error")
         number = message.get("id")
+        if not isinstance(number, int):
+            return True
         if number == 0:
             return self._greeted(message, error)
-        call = self._calls.get(number) if isinstance(number, int) else None
+        self._abandoned.discard(number)
+        call = self._calls.get(number)
         if call is None:
             return True
         if isinstance(error, dict):
@@ -191,7 +205,7 @@ class Client:
 
     def _greeted(self, message: Dict[str, Any], error: Any) -> bool:
         if isinstance(error, dict):
-            if error.get("kind") == "invalid":
+            if error.get("kind") in ("invalid", "conflict"):
                 raise Fatal(f"the hive refused this harness: {error.get('message')}")
             self._lose(f"the hive refused this harness: {error.get('message')}")
             return False
@@ -237,6 +251,7 @@ class Client:
 
     def _drop(self) -> None:
         self._ready = False
+        self._abandoned.clear()
         self._in.clear()
         self._out.clear()
         if self._socket is not None:

@@ -140,7 +140,9 @@ class Runner:
         """Say what the harness is doing; only the newest matters."""
         self._client.forget(self._state_call)
         params = {"state": state, "note": note[:500]}
-        self._state_call = self._client.call("state", params, _ignore, _ignore_refusal)
+        self._state_call = self._client.call(
+            "state", params, _ignore, _ignore_refusal, retry=False
+        )
 
     def tell_session(self, turn_id: str, session: str) -> None:
         """Say that the session exists on disk."""
@@ -199,6 +201,8 @@ class Runner:
     def finish(self, params: Dict[str, Any]) -> None:
         """Say how the turn ended; the next step follows the answer."""
         log(f"turn {params['turn']}: {params['outcome']} {params['note'][:200]}".rstrip())
+        # A report that is still on its way must not come after the end.
+        self._client.forget(self._state_call)
         short = dict(params, note=params["note"][:2000])
         self._client.call("finish", short, lambda _: self._finished(), self._not_finished)
 

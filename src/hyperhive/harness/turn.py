@@ -50,6 +50,10 @@ class Turn:
 class Machine:
     """All that the harness decides.
 
+    It reports only states that the daemon cannot know. That a turn began and how it
+    ended is said by ``take`` and ``finish``; a report of the same could come later and
+    overwrite what is newer.
+
     Phases: ``idle`` (a take is out), ``opening`` (an old process must leave
     first), ``running``, ``finishing`` (the finish is out), ``stopping``.
     """
@@ -61,7 +65,6 @@ class Machine:
         self._process: Optional[Tuple[Any, ...]] = None
         self._leaving = False
         self._outcome = "ok"
-        self._note = ""
         self._requests = 0
 
     # --- events -------------------------------------------------------------------------
@@ -74,7 +77,6 @@ class Machine:
         seconds = float(plan["settings"]["turn_seconds"])
         does = [
             Do("cancel_timer", ("warm",)),
-            Do("report", ("thinking", f"woken by {plan.get('woke_by', '')}")),
             *[Do("emit", live.wake(message)) for message in plan["messages"]],
             Do("watch_orders", (turn.id,)),
             Do("set_timer", ("turn", seconds)),
@@ -156,10 +158,7 @@ class Machine:
             return []
         settings = self._turn.plan["settings"]
         self._turn, self.phase = None, "idle"
-        state = {"needs_login": "needs_login", "rate_limited": "rate_limited"}.get(
-            self._outcome, "idle" if self._outcome in ("ok", "interrupted") else "backing_off"
-        )
-        does = [Do("report", (state, "" if state == "idle" else self._note))]
+        does: List[Do] = []
         if self._process is not None and not self._leaving:
             warm = float(settings["warm_seconds"])
             healthy = self._outcome in ("ok", "interrupted")
@@ -263,7 +262,7 @@ class Machine:
         turn = self._turn
         assert turn is not None
         self.phase = "finishing"
-        self._outcome, self._note = verdict.outcome, verdict.note
+        self._outcome = verdict.outcome
         usage = turn.judge.usage()
         record = {"outcome": verdict.outcome, "note": verdict.note, "usage": usage}
         record["tool_calls"] = turn.judge.tool_calls
