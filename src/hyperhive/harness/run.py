@@ -140,9 +140,7 @@ class Runner:
         """Say what the harness is doing; only the newest matters."""
         self._client.forget(self._state_call)
         params = {"state": state, "note": note[:500]}
-        self._state_call = self._client.call(
-            "state", params, _ignore, _ignore_refusal, retry=False
-        )
+        self._state_call = self._client.call("state", params, _ignore, _ignore_refusal, retry=False)
 
     def tell_session(self, turn_id: str, session: str) -> None:
         """Say that the session exists on disk."""

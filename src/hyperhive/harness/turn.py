@@ -104,7 +104,7 @@ class Machine:
             return does + self._result(turn, event)
         if kind == "user":
             does += self._tell_session(turn)
-        elif kind == "assistant" and turn.slowed:
+        elif kind == "assistant" and turn.slowed and not event.get("error"):
             turn.slowed = False
             does.append(Do("report", ("thinking", "")))
         elif kind == "system" and event.get("subtype") == "api_retry":
