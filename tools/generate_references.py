@@ -8,15 +8,19 @@ from __future__ import annotations
 import ast
 import dataclasses
 import enum
+import json
 import pathlib
 import sys
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import click
 
 from hyperhive import settings
 from hyperhive.cli import program
-from hyperhive.domain import agents, approvals, events, messages, turns
+from hyperhive.domain import access, agents, approvals, events, messages, turns
+from hyperhive.edges import action_table, params
+from hyperhive.edges.agent_api import tools
 from hyperhive.wire import problems
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -27,10 +31,12 @@ NOTICE = "<!-- Written by tools/generate_references.py; do not edit. -->\n\n"
 def pages() -> dict[str, str]:
     """Every generated page by file name."""
     made = {
+        "actions.md": "".join(_actions()),
         "cli.md": "".join(_cli()),
         "events.md": "".join(_events()),
         "settings.md": "".join(_settings()),
         "states.md": "".join(_states()),
+        "tools.md": "".join(_tools()),
     }
     return {name: NOTICE + text.rstrip() + "\n" for name, text in made.items()}
 
@@ -143,6 +149,58 @@ def _events() -> Iterator[str]:
     for kind in events.EventKind:
         about = explained[kind.name]
         yield f"- `{kind.value}`" + (f": {_cell(about)}" if about else "") + "\n"
+
+
+def _tools() -> Iterator[str]:
+    yield "# Tools of agents\n\n"
+    yield "What the MCP server `hive` offers; see [agent tools](../agent-tools.md).\n\n"
+    for tool in tools.TOOLS:
+        yield f"## {tool.name}\n\n"
+        if tool.right is access.Right.MANAGER:
+            yield "For the manager only.\n\n"
+        yield f"{tool.description}\n\n"
+        yield _parameters(tool.params)
+
+
+def _actions() -> Iterator[str]:
+    yield "# Verbs of the operator\n\n"
+    yield "For the page and the [admin socket](../admin-socket.md) alike.\n\n"
+    for action in action_table.TABLE:
+        yield f"## {action.name}\n\n{action.summary}"
+        if isinstance(action, action_table.Stream):
+            yield " Answers as a stream."
+        yield "\n\n" + _parameters(action.params)
+
+
+def _parameters(kind: type[params.Params]) -> str:
+    schema = params.schema(kind)
+    rows = [
+        [
+            f"`{name}`",
+            _type(field),
+            "required" if name in schema["required"] else f"`{_json(field['default'])}`",
+            field.get("description", ""),
+        ]
+        for name, field in schema["properties"].items()
+    ]
+    return _table(["parameter", "type", "default", "meaning"], rows) if rows else ""
+
+
+def _type(field: Mapping[str, Any]) -> str:
+    if "anyOf" in field:
+        return " or ".join(_type(option) for option in field["anyOf"])
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    limits = {"minimum": "from", "maximum": "to", "minLength": "from", "maxLength": "to"}
+    said = [f"{word} {field[key]:.0f}" for key, word in limits.items() if key in field]
+    # 2^53 is what a number in JSON can be, not a limit that anybody has to know.
+    said = [words for words in said if words not in ("to 9007199254740992", "from 0")]
+    characters = " characters" if said and field["type"] == "string" else ""
+    return " ".join([field["type"], *said]) + characters
+
+
+def _json(value: object) -> str:
+    return json.dumps(value)
 
 
 def _cli() -> Iterator[str]:

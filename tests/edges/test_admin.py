@@ -213,3 +213,16 @@ def test_closing_ends_streams_at_once(open_hive: Open) -> None:
             assert not (hive.home / "other.sock").exists()
 
     asyncio.run(story())
+
+
+def test_a_script_may_close_its_side_and_still_gets_its_answers(open_hive: Open) -> None:
+    async def story() -> None:
+        async with open_hive("bob") as hive:
+            admin = await hive.connect_admin()
+            await admin.send(id=1, version=1, verb="logs", args={"name": "bob", "lines": 1})
+            await admin.send(id=2, version=1, verb="version")
+            admin.writer.write_eof()
+            lines = (await admin.read_end()).splitlines()
+            assert sorted(json.loads(line)["id"] for line in lines) == [1, 1, 2]
+
+    asyncio.run(story())

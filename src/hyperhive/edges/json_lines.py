@@ -55,6 +55,8 @@ class Limits:
     """Bytes of one line that goes out."""
     connections: int = 8
     in_flight: int = 32
+    linger: float = 0.0
+    """Seconds that running requests have after the peer has sent its last (a script's pipe)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -197,6 +199,10 @@ class _Connection:
             try:
                 async for raw in self._lines():
                     await self._accept(raw, group)
+                if self._running and self._limits.linger:
+                    await asyncio.wait(
+                        [task for task, _ in self._running.values()], timeout=self._limits.linger
+                    )
             except OSError:
                 pass  # The peer is gone. Caught here: out of a group it would come wrapped.
             finally:

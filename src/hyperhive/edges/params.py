@@ -29,6 +29,15 @@ def convert(kind: type[T], value: Any, doing: str) -> T:
         raise errors.invalid(f"cannot {doing}: {_words(str(error))}") from error
 
 
+def schema(kind: type[Params]) -> dict[str, Any]:
+    """JSON Schema of *kind*, without the words that are for readers of the code."""
+    _, components = msgspec.json.schema_components([kind], ref_template="{name}")
+    made = dict(components[kind.__name__])
+    made.pop("title", None)
+    made.pop("description", None)
+    return made
+
+
 def _words(text: str) -> str:
     # "Expected `int`, got `str` - at `$.id`" -> "id: expected `int`, got `str`"
     found = _AT.fullmatch(text)

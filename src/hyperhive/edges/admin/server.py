@@ -18,6 +18,7 @@ from hyperhive.edges import actions, json_lines, params
 
 VERSION: Final = 1
 CONNECTIONS_MAX: Final = 64
+LINGER_SECONDS: Final = 5.0
 ANSWER_MAX: Final = 64 * 1024 * 1024
 """Bytes of one answer: a hundred long messages are a fair question here."""
 
@@ -47,7 +48,9 @@ class AdminServer:
         self._server = json_lines.LineServer(
             _AdminDoor(verbs),
             log,
-            limits=json_lines.Limits(connections=CONNECTIONS_MAX, answer=ANSWER_MAX),
+            limits=json_lines.Limits(
+                connections=CONNECTIONS_MAX, answer=ANSWER_MAX, linger=LINGER_SECONDS
+            ),
             # Whoever passed the file's mode may; the mode is the rule.
             may_connect=lambda peer: True,
         )

@@ -53,12 +53,7 @@ class Tool:
     @property
     def input_schema(self) -> dict[str, Any]:
         """JSON Schema of the arguments."""
-        _, components = msgspec.json.schema_components([self.params], ref_template="{name}")
-        schema = dict(components[self.params.__name__])
-        # Words for readers of this file; the model reads those of the tool and its fields.
-        schema.pop("title", None)
-        schema.pop("description", None)
-        return schema
+        return params.schema(self.params)
 
     def allows(self, caller: access.Caller) -> bool:
         """Whether *caller* has this tool at all."""
