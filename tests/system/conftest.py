@@ -22,3 +22,16 @@ def claude_binary() -> str:
             f"cache that `hive up` has filled"
         )
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def test_cache(claude_binary: str, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A hive's cache: the shared one of ./check, or one that holds the named claude program."""
+    shared = os.environ.get("HIVE_TEST_CACHE")
+    if shared:
+        return pathlib.Path(shared)
+    cache = tmp_path_factory.mktemp("cache")
+    place = cache / "claude" / VERSION / "claude"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(claude_binary)
+    return cache

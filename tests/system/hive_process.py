@@ -140,6 +140,21 @@ def processes_of(home: pathlib.Path) -> list[str]:
 
 
 @contextlib.contextmanager
+def scripted_model(brain: str = "puppet") -> Iterator[tuple[str, str]]:
+    """The scripted Messages API in a process of its own; yields its URL and the key it wants."""
+    key = "sk-ant-only-the-gateway-knows"
+    command = [sys.executable, "-m", "hyperhive.scripted_model", "--brain", brain]
+    with subprocess.Popen(
+        [*command, "--require-key", key], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip(), key
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
 def hive(home: pathlib.Path, cache: pathlib.Path, **options: Any) -> Iterator[HiveProcess]:
     """A hive that is surely ended."""
     process = HiveProcess(home, cache, **options)
