@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import pathlib
-import subprocess
 
 import pytest
-import sandbox_driver
-import sandbox_stories as stories
 
 from hyperhive import ports
 from hyperhive.adapters.sandbox import memory
 from hyperhive.domain import errors, ids
+from rigs import sandbox_bench
+from rigs import sandbox_stories as stories
 
-SYSTEM_PYTHON = "/usr/bin/python3"
-ORDINARY = 64321
 EVERY_STORY = pytest.mark.parametrize("story", stories.STORIES)
 
 
@@ -42,7 +38,7 @@ class MemoryBench:
         return ports.SandboxSpec(
             agent=ids.AgentId("a11ce0000001"),
             name="alice",
-            uid=os.geteuid() or sandbox_driver.AGENT_UID,
+            uid=sandbox_bench.AGENT_UID,
             argv=argv,
             env={},
             cwd="/",
@@ -86,24 +82,14 @@ def test_in_memory(story: str, home: pathlib.Path) -> None:
 @pytest.mark.system
 @EVERY_STORY
 def test_for_real(story: str, home: pathlib.Path) -> None:
-    asyncio.run(stories.STORIES[story](sandbox_driver.RealBench(home, "host")))
+    sandbox_bench.RealBench(home, "host").tell(stories.STORIES[story])
 
 
 @pytest.mark.system
-@pytest.mark.skipif(os.geteuid() != 0, reason="test_for_real runs as an ordinary user already")
+@pytest.mark.skipif(not sandbox_bench.ROOT, reason="test_for_real runs as an ordinary user already")
 @EVERY_STORY
 def test_for_real_as_an_ordinary_user(story: str, open_source: pathlib.Path) -> None:
-    command = ["setpriv", f"--reuid={ORDINARY}", f"--regid={ORDINARY}", "--clear-groups"]
-    command += [SYSTEM_PYTHON, "-S", "-B", str(open_source / "sandbox_driver.py")]
-    told = subprocess.run(
-        [*command, story, "host", ""],
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{open_source}/src", "TMPDIR": "/tmp"},
-        capture_output=True,
-        text=True,
-        timeout=90,
-        cwd="/",
-        check=False,
-    )
+    told = sandbox_bench.tell_as_ordinary_user(open_source, "sandbox_stories", story)
     assert told.stdout == "told\n", told.stderr
 
 

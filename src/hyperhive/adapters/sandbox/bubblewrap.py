@@ -35,7 +35,10 @@ from hyperhive.domain import agents, errors, ids
 
 INSTALL: Final = "apt-get install bubblewrap"
 MINIMUM_VERSION: Final = (0, 8)
-_PLACES: Final = ("/usr/bin", "/usr/local/bin", "/bin", "/run/current-system/sw/bin")
+PLACES: Final = ("/usr/bin", "/usr/local/bin", "/bin", "/run/current-system/sw/bin")
+"""Where bwrap is looked for; not in PATH, which is the caller's."""
+_ROUNDS, _ROUND = 50, 0.01
+"""How often, and how many seconds apart, is looked whether a group is empty: nothing tells us."""
 _END_TIMEOUT: Final = 10.0
 """How long a killed tree may take to be gone; the kernel needs milliseconds."""
 
@@ -283,7 +286,7 @@ class BubblewrapSandbox:
 
     def find_bwrap(self) -> str:
         """Return where bwrap is; `HiveError` UNAVAILABLE says how to install it."""
-        for place in _PLACES:
+        for place in PLACES:
             path = pathlib.Path(place, "bwrap")
             if os.access(path, os.X_OK):
                 return str(path)
@@ -349,11 +352,18 @@ class BubblewrapSandbox:
         if left is not None:
             pids.send_signal(left, signal.SIGKILL)
             await pids.ended(left)
-        try:
-            record = records.read_record(run_dir, agent)
-        except LookupError:
-            return
-        await self._clear(record)
+        with contextlib.suppress(LookupError):
+            await self._clear(records.read_record(run_dir, agent))
+        # A sandbox whose record is lost (its home was deleted) still shows in the agent's groups.
+        groups = self._limits.existing(agent)
+        for _ in range(_ROUNDS):
+            members = cgroups.members(groups)
+            if not members:
+                break
+            for pid in members:
+                pids.kill_member(pid, lambda pid: pid in cgroups.members(groups))
+            await asyncio.sleep(_ROUND)
+        cgroups.remove(groups)
 
     async def _clear(self, record: records.Record) -> None:
         """Wait for bwrap outside to write the code, and remove the groups.
@@ -366,10 +376,10 @@ class BubblewrapSandbox:
                 await pids.ended(record.watcher)
         except TimeoutError:
             pids.send_signal(record.watcher, signal.SIGKILL)
-        for _ in range(50):
+        for _ in range(_ROUNDS):
             if not cgroups.remove(record.cgroups):
                 return
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(_ROUND)
 
 
 def _reason(code: int | None, memory_kills: int) -> str:

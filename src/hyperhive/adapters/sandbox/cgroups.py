@@ -76,10 +76,15 @@ class Cgroups:
             directory.mkdir(exist_ok=True)
             made.setdefault(directory, set()).add(controller)
         for directory, controllers in made.items():
-            for name, value in self._files(controllers, limits).items():
+            for name, value in self._files(controllers, limits):
                 if (directory / name).exists():
-                    (directory / name).write_text(value, encoding="ascii")
+                    _write(directory / name, value)
         return tuple(made)
+
+    def existing(self, agent: ids.AgentId) -> tuple[pathlib.Path, ...]:
+        """Return the groups of *agent* that are there."""
+        found = {(parent / agent).resolve() for parent in self.parents.values()}
+        return tuple(directory for directory in found if directory.is_dir())
 
     def _detect(self) -> Kind:
         listed = _words(self._root / "cgroup.controllers")
@@ -114,21 +119,31 @@ class Cgroups:
             return candidate / _PARENT
         return None
 
-    def _files(self, controllers: set[str], limits: ports.Limits) -> dict[str, str]:
-        files: dict[str, str] = {}
+    def _files(self, controllers: set[str], limits: ports.Limits) -> list[tuple[str, str]]:
+        files: list[tuple[str, str]] = []
         memory, quota = str(limits.memory_bytes), str(int(limits.cpus * _PERIOD))
         if "memory" in controllers and self.kind is Kind.V2:
-            files |= {"memory.max": memory, "memory.swap.max": "0"}
+            files += [("memory.max", memory), ("memory.swap.max", "0")]
         elif "memory" in controllers:
-            # First without, then with swap: the second may not be below the first.
-            files |= {"memory.limit_in_bytes": memory, "memory.memsw.limit_in_bytes": memory}
+            # The sum with swap may never be below the limit without: also where a group that
+            # could not be removed is used again, with other numbers.
+            both = "memory.memsw.limit_in_bytes"
+            files += [(both, "-1"), ("memory.limit_in_bytes", memory), (both, memory)]
         if "pids" in controllers:
-            files["pids.max"] = str(limits.processes)
+            files.append(("pids.max", str(limits.processes)))
         if "cpu" in controllers and self.kind is Kind.V2:
-            files["cpu.max"] = f"{quota} {_PERIOD}"
+            files.append(("cpu.max", f"{quota} {_PERIOD}"))
         elif "cpu" in controllers:
-            files |= {"cpu.cfs_period_us": str(_PERIOD), "cpu.cfs_quota_us": quota}
+            files += [("cpu.cfs_period_us", str(_PERIOD)), ("cpu.cfs_quota_us", quota)]
         return files
+
+
+def _write(path: pathlib.Path, value: str) -> None:
+    try:
+        path.write_text(value, encoding="ascii")
+    except OSError as error:
+        # The kernel refuses at the write, which does not name the file.
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def usage(directories: Sequence[pathlib.Path]) -> Usage:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import pathlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from hyperhive.domain import agents
 
@@ -90,6 +90,21 @@ def send_signal(identity: agents.SandboxIdentity, signum: signal.Signals) -> Non
     """Signal exactly that process; one that has ended is no error."""
     with contextlib.suppress(ProcessLookupError), hold(identity) as pidfd:
         signal.pidfd_send_signal(pidfd, signum)
+
+
+def kill_member(pid: int, is_member: Callable[[int], bool]) -> None:
+    """Kill *pid* if, once it is held, it still is what the caller takes it for."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if is_member(pid):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(pidfd)
 
 
 def identify(pid: int) -> agents.SandboxIdentity:

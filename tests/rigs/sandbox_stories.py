@@ -1,7 +1,7 @@
 """What every `ports.Sandbox` promises, as stories that need no pytest.
 
-`test_sandbox` tells them to the memory twin and to the real thing; as root it also
-has them told by an ordinary user, on the system's own Python (`sandbox_driver`).
+`contracts/test_sandbox.py` tells them to the memory twin and to the real thing; as root it also
+has them told by an ordinary user, on the system's own Python (`sandbox_bench`).
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ async def keeps_agents_apart(bench: Bench) -> None:
     one = bench.spec(TALK)
     two = dataclasses.replace(
         bench.spec(TALK),
-        agent=ids.AgentId("ffffffffffff"),
+        agent=ids.new_agent_id(),
         name="bob",
         run_dir=one.run_dir.with_name("run2"),
         log=one.log.with_name("log2"),
