@@ -15,6 +15,8 @@ EVENTS = [
     ("tool_use", {"name": "mcp__hive__send", "input": {"to": "operator", "body": "[bold]done"}}),
     ("text", {"text": "Done.\x1b[2J"}),
     ("note", {"text": "compacted"}),
+    ("result", {"outcome": "ok", "tool_calls": 3, "note": "",
+                "usage": {"input_tokens": 10, "output_tokens": 5, "cost_usd": 0.25}}),
     ("something_new", {"answer": 42}),
 ]  # fmt: skip
 
@@ -44,6 +46,7 @@ def test_a_turn_reads_as_a_story(hive: Any, daemon: Any) -> None:
         "  body: [bold]done",
         "● Done.\\x1b[2J",
         "! compacted",
+        "✔ ok · 3 tools · 10 tokens in, 5 out · 0.2500 USD",
         "· something_new answer=42",
     ):
         assert line in done.out, line

@@ -114,6 +114,22 @@ def _note(kind: str, data: Mapping[str, Any], full: bool) -> Iterator[Line]:
         yield f"! {line}", "yellow"
 
 
+def _result(kind: str, data: Mapping[str, Any], full: bool) -> Iterator[Line]:
+    outcome = str(data.get("outcome", "?"))
+    given = data.get("usage")
+    usage: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+    said = [
+        outcome.replace("_", " "),
+        f"{data.get('tool_calls', 0)} tools",
+        f"{usage.get('input_tokens', 0)} tokens in, {usage.get('output_tokens', 0)} out",
+        f"{usage.get('cost_usd', 0.0):.4f} USD",
+    ]
+    good = outcome in ("ok", "interrupted")
+    yield ("✔ " if good else "✘ ") + show.clean(" · ".join(said)), "green" if good else "red"
+    for line in _lines(data.get("note") or "", BODY_LINES, full):
+        yield f"  {line}", "yellow"
+
+
 def _other(kind: str, data: Mapping[str, Any], full: bool) -> Iterator[Line]:
     """A kind that this version does not know, or one that needs no form of its own."""
     values = " ".join(
@@ -131,4 +147,5 @@ _RENDERERS: Final[dict[str, Callable[[str, Mapping[str, Any], bool], Iterator[Li
     "tool_use": _tool_use,
     "tool_result": _tool_result,
     "note": _note,
+    "result": _result,
 }
