@@ -32,7 +32,7 @@ async def play_turn(hive, turn: str = "t1") -> None:
     await show("tool_use", id="2", name="Edit", input=edit)
     await show("tool_result", id="2", content="no such text", is_error=True)
     await show("tool_use", id="3", name="mcp__hive__send", input={"to": "manager", "body": "Done."})
-    await show("tool_result", id="3", content="sent", is_error=False)
+    await show("tool_result", id="3", content='{"id": 7, "to": "manager"}', is_error=False)
     await show("tool_use", id="4", name="mcp__other__thing", input={"depth": 3})
     await show("note", text="a remark")
     usage = {"cost_usd": 0.0421}
@@ -60,6 +60,7 @@ def test_a_turn_is_shown_for_reading(tell) -> None:
         await expect(tools.nth(1).locator(".add")).to_have_text("+ three")
         await expect(tools.nth(1).locator(".failed")).to_have_text("no such text")
         await expect(tools.nth(2)).to_contain_text("send → manager")
+        await expect(tools.nth(2)).to_contain_text("sent as #7")
         await expect(tools.nth(3)).to_contain_text("other · thing")
         await expect(terminal).to_contain_text("a remark")
         await expect(terminal).to_contain_text("4 tool calls · $0.0421")

@@ -323,6 +323,8 @@ def test_the_theme_has_a_plain_side_and_plain_names_in_both(tell) -> None:
         await page.get_by_test_id("theme").click()
         await expect(page.locator("html")).to_have_attribute("data-theme", "plain")
         await expect(title.locator(".leet")).to_be_hidden()
+        await page.keyboard.press("Escape")
+        await expect(page.get_by_test_id("theme")).to_be_hidden()
         await page.reload()
         await visit.live()
         await expect(page.locator("html")).to_have_attribute("data-theme", "plain")

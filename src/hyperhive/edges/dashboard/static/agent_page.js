@@ -5,7 +5,7 @@ import { AgentActions, StateBadge } from "./agents.js";
 import { MessageRow } from "./mail.js";
 import { agents, agentList, lastFacts, loaded, messageList, messages } from "./state.js";
 import { Terminal } from "./terminal.js";
-import { shortNumber, shortTime, visible } from "./text.js";
+import { duration, shortNumber, visible } from "./text.js";
 import { Empty, Leet, Section, toast } from "./ui.js";
 import { effect, html, signal, useEffect, useRef, useState } from "./vendor/preact.js";
 
@@ -50,11 +50,11 @@ function Chips({ agent }) {
   const context = rows.find((turn) => turn.context_tokens > 0)?.context_tokens;
   const spent = rows.reduce((sum, turn) => sum + turn.cost_usd, 0);
   return html`
-    <span class="chip" title="Model" data-testid="model-chip">${visible(agent.model || "default model")}</span>
+    <span class="chip" title="Model" data-testid="model-chip">${visible(agent.model || rows[0]?.model || "default model")}</span>
     ${last && html`
       <span class="chip ${last.outcome === "ok" ? "" : "tone-bad"}" data-testid="turn-chip"
         title="Last turn: ${visible(last.note || last.outcome)}, woken by ${visible(last.woke_by)}">
-        last turn ${last.outcome.replaceAll("_", " ")}${last.ended_at && ` · ${shortTime(Date.parse(last.ended_at) - Date.parse(last.started_at))}`}</span>`}
+        last turn ${last.outcome.replaceAll("_", " ")}${last.ended_at && ` · ${duration(Date.parse(last.ended_at) - Date.parse(last.started_at))}`}</span>`}
     ${context !== undefined && html`<span class="chip" data-testid="context-chip" title="Tokens in the model's window at its last request">context ${shortNumber(context)}</span>`}
     ${rows.length > 0 && html`<span class="chip" data-testid="cost-chip" title="Money spent in the last ${rows.length} turns">$${spent.toFixed(spent < 1 ? 4 : 2)}</span>`}
   `;

@@ -125,7 +125,7 @@ function AgentRow({ agent }) {
         ${agent.unread > 0 && html`
           <span class="badge tone-mail" data-testid="unread" title="Messages not handled yet">${agent.unread} unread</span>`}
         <span class="grow"></span>
-        <span class="chip" title="Model">${visible(agent.model || "default model")}</span>
+        ${agent.model && html`<span class="chip" title="Model">${visible(agent.model)}</span>`}
       </div>
       <div class="line second">
         <span class="status" dir="auto">${

@@ -52,6 +52,19 @@ async function signOut(everywhere) {
   location.reload();
 }
 
+// A menu goes away when something else is meant.
+function closeMenu(event) {
+  const menu = document.querySelector("details.menu[open]");
+  if (!menu || (event.type === "click" && menu.contains(event.target))) return;
+  if (event.type === "keydown") {
+    if (event.key !== "Escape") return;
+    menu.querySelector("summary").focus();
+  }
+  menu.open = false;
+}
+document.addEventListener("click", closeMenu);
+document.addEventListener("keydown", closeMenu);
+
 export function Header({ agent }) {
   const model = hive.value.model ?? {};
   return html`

@@ -1,7 +1,7 @@
 // The live terminal: sticks to its end while one is there, and counts what comes while one is not.
 
 import { Body } from "./mail.js";
-import { clockTime, fullTime, plural, shortTime, visible } from "./text.js";
+import { clockTime, duration, fullTime, plural, visible } from "./text.js";
 import { Result, ToolCall } from "./tools.js";
 import { Act, Empty } from "./ui.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact.js";
@@ -29,7 +29,7 @@ function Ended({ item }) {
   const { data } = item;
   const good = data.outcome === "ok";
   const parts = [];
-  if (item.lasted !== undefined) parts.push(shortTime(item.lasted));
+  if (item.lasted !== undefined) parts.push(duration(item.lasted));
   if (data.tool_calls > 0) parts.push(plural(data.tool_calls, "tool call"));
   const cost = data.usage?.cost_usd;
   if (cost > 0) parts.push(`$${cost.toFixed(4)}`);

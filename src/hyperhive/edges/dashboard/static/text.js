@@ -15,6 +15,11 @@ export function visible(text) {
   return String(text ?? "").replace(/\r\n/g, "\n").replace(HIDDEN, escapeOne);
 }
 
+/** How long something took: like `shortTime`, but not nothing. */
+export function duration(milliseconds) {
+  return milliseconds < 1000 ? "<1 s" : shortTime(milliseconds);
+}
+
 /** "12 s", "3 min", "4 h", "2 d" from milliseconds. */
 export function shortTime(milliseconds) {
   const seconds = Math.max(0, Math.floor(milliseconds / 1000));

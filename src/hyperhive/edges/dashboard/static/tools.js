@@ -41,7 +41,7 @@ const SHOW = {
   }),
   Write: (input) => ({
     head: html`<${Path} path=${input.file_path} />`,
-    body: html`<${Lines} words="new content" rows=${text(input.content).split("\n").map((line) => ({ mark: "+", text: line }))} />`,
+    body: html`<${Lines} words="new content" rows=${text(input.content).replace(/\n$/, "").split("\n").map((line) => ({ mark: "+", text: line }))} />`,
   }),
   Edit: (input) => ({
     head: html`<${Path} path=${input.file_path} />${input.replace_all ? html` <span class="dim">everywhere</span>` : ""}`,
@@ -73,8 +73,41 @@ const SHOW = {
   }),
 };
 
+function parsed(content) {
+  try {
+    return JSON.parse(content);
+  } catch {
+    return null;
+  }
+}
+
+/** The answer of one of the hive's own tools in words; undefined when it has none. */
+function answerInWords(tool, content) {
+  const found = parsed(content);
+  if (found === null || typeof found !== "object") return undefined;
+  switch (tool) {
+    case "mcp__hive__send":
+      return html`<div class="tool-result dim">sent as #${text(found.id)}</div>`;
+    case "mcp__hive__set_status":
+      return null;
+    case "mcp__hive__recv": {
+      const mail = Array.isArray(found.messages) ? found.messages : [];
+      if (mail.length === 0) return html`<div class="tool-result dim">no mail</div>`;
+      return mail.map((message, index) => html`
+        <div class="woken" key=${index}><span class="dim small">${visible(text(message?.from))} #${text(message?.id)}</span>
+          <div class="words">${visible(text(message?.body))}</div></div>`);
+    }
+    case "mcp__hive__request_spawn":
+      return html`<div class="tool-result dim">approval #${text(found.approval)} is ${visible(text(found.state))}</div>`;
+    default:
+      return undefined;
+  }
+}
+
 /** What a call came back with; long results are folded with their size. */
-export function Result({ result }) {
+export function Result({ result, tool = "" }) {
+  const words = result.is_error ? undefined : answerInWords(tool, result.content);
+  if (words !== undefined) return words;
   const failed = result.is_error ? "failed" : "";
   const shown = text(result.content).replace(COLOURS, "").replace(/\s+$/, "");
   const cut = result.missing > 0 ? `\n… (${plural(result.missing, "more character")})` : "";
@@ -102,7 +135,7 @@ export function ToolCall({ item }) {
     <div class="tool ${hive ? "hive" : ""}" data-testid="tool" data-tool=${raw}>
       <div class="tool-head"><span class="tool-name">${visible(name)}</span> ${shown.head}</div>
       ${shown.body}
-      ${item.result ? html`<${Result} result=${item.result} />` : html`<div class="tool-result dim">…</div>`}
+      ${item.result ? html`<${Result} result=${item.result} tool=${raw} />` : html`<div class="tool-result dim">…</div>`}
     </div>
   `;
 }
