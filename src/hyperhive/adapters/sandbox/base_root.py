@@ -13,6 +13,7 @@ import hashlib
 import os
 import pathlib
 import platform
+import pwd
 import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -75,6 +76,11 @@ class BaseRoot:
             return f"mmdebstrap is not installed; as root run: {INSTALL}"
         if os.geteuid() != 0 and shutil.which("newuidmap") is None:
             return "without root the build needs newuidmap; as root run: apt-get install uidmap"
+        if os.geteuid() != 0 and not _has_subordinate_ids(self._etc):
+            return (
+                "without root the build needs subordinate ids; as root run: usermod "
+                f"--add-subuids 200000-265535 --add-subgids 200000-265535 {_user_name()}"
+            )
         return ""
 
     async def build(self, progress: Callable[[str], None]) -> None:
@@ -243,6 +249,26 @@ def _tell(line: str, progress: Callable[[str], None]) -> None:
 def _sources_suffix(etc: pathlib.Path) -> str:
     deb822 = any((etc / f"apt/sources.list.d/{name}.sources").exists() for name in _DISTRIBUTIONS)
     return ".sources" if deb822 else ".list"
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def _has_subordinate_ids(etc: pathlib.Path) -> bool:
+    """Whether subuid(5) and subgid(5) give us any."""
+    owners = (_user_name(), str(os.geteuid()))
+    for name in ("subuid", "subgid"):
+        try:
+            lines = (etc / name).read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return False
+        if not any(line.split(":")[0] in owners for line in lines):
+            return False
+    return True
 
 
 def _read_release(path: pathlib.Path) -> dict[str, str]:

@@ -103,15 +103,16 @@ async def _user_namespaces(
     if result.code == 0:
         return ports.Finding("user namespaces", OK, "an ordinary user can make them")
     said = result.stderr.decode("utf-8", "replace").strip()
-    return ports.Finding("user namespaces", BROKEN, f"refused: {said}", _userns_remedy(said))
+    return ports.Finding("user namespaces", BROKEN, f"refused: {said}", userns_remedy(said))
 
 
-def _userns_remedy(said: str) -> str:
-    if _sysctl("kernel/apparmor_restrict_unprivileged_userns") == "1":
+def userns_remedy(said: str) -> str:
+    """Return what mends the refusal that bwrap reported as *said*."""
+    if read_sysctl("kernel/apparmor_restrict_unprivileged_userns") == "1":
         return f"AppArmor restricts them to programs with a profile; {APPARMOR_REMEDY}"
-    if _sysctl("kernel/unprivileged_userns_clone") == "0":
+    if read_sysctl("kernel/unprivileged_userns_clone") == "0":
         return "as root run: sysctl -w kernel.unprivileged_userns_clone=1"
-    if _sysctl("user/max_user_namespaces") == "0" or "No space left" in said:
+    if read_sysctl("user/max_user_namespaces") == "0" or "No space left" in said:
         return "as root run: sysctl -w user.max_user_namespaces=15000"
     if pathlib.Path("/.dockerenv").exists() or "proc" in said:
         return (
@@ -208,7 +209,8 @@ def _identity() -> ports.Finding:
     )
 
 
-def _sysctl(name: str) -> str:
+def read_sysctl(name: str) -> str:
+    """Return a kernel setting; empty where this kernel has none of that name."""
     try:
         return pathlib.Path("/proc/sys", name).read_text(encoding="ascii").strip()
     except OSError:
