@@ -136,7 +136,10 @@ def test_what_is_unavailable_is_tried_again_and_what_is_wrong_is_not(
 def test_forgotten_calls_do_not_pile_up_in_the_daemon(daemon: FakeDaemon, rig: Rig) -> None:
     daemon.listen()
     rig.call("take", boot="boot-1")
-    daemon.wait(lambda: daemon.hellos)
+    rig.call("state", state="idle", note="")
+    assert rig.next() == {}
+    while not rig.notes.empty():
+        rig.notes.get()
 
     def ask_and_forget() -> None:
         rig.client.forget(rig.client.call("orders", {"turn": "t"}, print, print))
