@@ -53,14 +53,18 @@ def constants() -> dict[str, str]:
     return {
         name: value
         for name, value in vars(queries).items()
-        if name.isupper() and not name.startswith("_")
+        if isinstance(value, str) and name.isupper() and not name.startswith("_")
     }
 
 
 @pytest.mark.parametrize("name", sorted(constants()))
 def test_no_query_scans_a_table(connection: sqlite3.Connection, name: str) -> None:
     steps = plan(connection, constants()[name])
-    scans = [step for step in steps if step.startswith("SCAN") and "USING" not in step]
+    scans = [
+        step
+        for step in steps
+        if step.startswith("SCAN") and "USING" not in step and "CONSTANT ROWS" not in step
+    ]
     assert bool(scans) is (name in SMALL), steps
     if name not in SMALL:
         assert not [step for step in steps if "TEMP B-TREE" in step], steps

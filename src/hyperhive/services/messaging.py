@@ -198,7 +198,10 @@ class Messaging:
         return await self._store.write(work)
 
     async def sweep(self) -> int:
-        """Delete mail that was handled more than 30 days ago and return how much it was."""
+        """Delete mail that was handled more than 30 days ago and return how much it was.
+
+        What made the receives of ended turns repeatable goes too.
+        """
         before = self._clock.now() - messages.HANDLED_KEPT
         deleted = 0
 
@@ -209,6 +212,7 @@ class Messaging:
                 tx.record(events.Event(events.EventKind.MESSAGES_SWEPT, text=text))
             return count
 
+        await self._store.write(posting.forget_receives)
         while True:
             count = await self._store.write(work)
             deleted += count

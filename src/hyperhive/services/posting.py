@@ -9,11 +9,13 @@ import dataclasses
 import datetime
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from hyperhive import ports
-from hyperhive.domain import agents, events, ids, machine, messages
+from hyperhive.domain import agents, events, ids, machine, messages, turns
 from hyperhive.domain.messages import Message, MessageState, MessageType, Move
+
+_RECEIVED: Final = "received:"
 
 
 def post(
@@ -86,7 +88,6 @@ def lease(
 
 def settle(tx: ports.Tx, now: datetime.datetime, turn: ids.TurnId) -> list[Message]:
     """Mark all that *turn* had leased as handled."""
-    _forget_receives(tx, turn)
     return handle(tx, now, tx.list_leased(lease=turn))
 
 
@@ -96,8 +97,6 @@ def give_back(tx: ports.Tx, now: datetime.datetime, leased: Sequence[Message]) -
     What has been delivered five times in vain is dead instead: kept, shown, told to the
     manager, and requeued by the operator only. So one message cannot stop an inbox.
     """
-    for turn in {message.lease for message in leased if message.lease is not None}:
-        _forget_receives(tx, turn)
     returned: list[Message] = []
     for message in leased:
         dead = message.deliveries >= messages.DELIVERIES_MAX
@@ -184,9 +183,12 @@ def record(
 
 def received_key(turn: ids.TurnId, key: str) -> str:
     """The name of the value that remembers what a repeatable receive has leased."""
-    return f"received:{turn}:{key}"
+    return f"{_RECEIVED}{turn}:{key}"
 
 
-def _forget_receives(tx: ports.Tx, turn: ids.TurnId) -> None:
-    for key in tx.list_values(received_key(turn, "")):
-        tx.delete_value(key)
+def forget_receives(tx: ports.Tx) -> None:
+    """Drop what is remembered of the receives of turns that have ended."""
+    for key in tx.list_values(_RECEIVED):
+        turn = tx.get_turn(ids.TurnId(key.split(":")[1]))
+        if turn is None or turn.outcome is not turns.Outcome.RUNNING:
+            tx.delete_value(key)

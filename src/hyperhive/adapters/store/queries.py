@@ -50,6 +50,9 @@ def _without_id(columns: str) -> str:
 LAST_NUMBER: Final = "SELECT max(number) FROM facts"
 FACTS_AFTER: Final = f"SELECT {_FACT} FROM facts WHERE number > ? ORDER BY number LIMIT ?"
 RECORD: Final = _insert("facts", _FACT)
+# A group of mail brings hundreds of facts, and statements cost more than rows.
+FACTS_TOGETHER: Final = 32
+RECORD_TOGETHER: Final = RECORD + ", (?, ?, ?, ?, ?, ?, ?, ?, ?)" * (FACTS_TOGETHER - 1)
 
 GET_AGENT: Final = f"SELECT {_AGENT} FROM agents WHERE id = ?"
 FIND_AGENT: Final = f"SELECT {_AGENT} FROM agents WHERE name = ?"

@@ -6,7 +6,6 @@ The order of the fields here is the order of the columns in `queries`.
 from __future__ import annotations
 
 import datetime
-import functools
 import json
 from collections.abc import Sequence
 from typing import Any, Final
@@ -51,7 +50,7 @@ def json_out(text: str) -> Any:
     return json.loads(text)
 
 
-def fact_in(number: int | None, at: datetime.datetime, event: events.Event) -> Row:
+def fact_in(number: int, at: datetime.datetime, event: events.Event) -> Row:
     """Topics hold no spaces, so a space joins them."""
     return (
         number, time_in(at), event.kind.value, event.agent, event.message, event.approval,
@@ -85,9 +84,8 @@ def agent_in(agent: agents.Agent) -> Row:
     )  # fmt: skip
 
 
-@functools.lru_cache(maxsize=2048)
-def agent_out(row: tuple[Any, ...]) -> agents.Agent:
-    """An agent from its row; cached, as every message looks its recipient up."""
+def agent_out(row: Row) -> agents.Agent:
+    """An agent from its row."""
     boot_id, pid, start_time = row[11:14]
     return agents.Agent(
         id=ids.AgentId(row[0]),
@@ -199,9 +197,8 @@ def turn_in(turn: turns.Turn) -> Row:
     )  # fmt: skip
 
 
-@functools.lru_cache(maxsize=2048)
-def turn_out(row: tuple[Any, ...]) -> turns.Turn:
-    """A turn from its row; cached, as every receive looks its turn up."""
+def turn_out(row: Row) -> turns.Turn:
+    """A turn from its row."""
     return turns.Turn(
         id=ids.TurnId(row[0]),
         agent=ids.AgentId(row[1]),

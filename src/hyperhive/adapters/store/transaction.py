@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import itertools
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from hyperhive import ports
 from hyperhive.adapters.store import queries, rows
 from hyperhive.domain import agents, approvals, errors, events, ids, messages, turns
+
+TURNS_REMEMBERED: Final = 4096
 
 
 class SqliteReadTx:
@@ -98,27 +101,96 @@ class SqliteReadTx:
         return {key: rows.json_out(text) for key, text in found}
 
 
+class Lookups:
+    """Rows that nearly every work looks up, as last seen by the only thread that writes."""
+
+    def __init__(self) -> None:
+        self.agents: dict[str, agents.Agent] = {}
+        self.turns: dict[ids.TurnId, turns.Turn] = {}
+
+    def forget(self) -> None:
+        """Look everything up again: something was undone."""
+        self.agents.clear()
+        self.turns.clear()
+
+
 class SqliteTx(SqliteReadTx):
     """One group of works on the writer's connection.
 
-    ``number`` and ``topics`` collect what has to be announced after the commit.
+    Facts are numbered at once and written together by `flush`, before the commit.
+    ``number`` and ``topics`` are what has to be announced after it.
     """
 
-    def __init__(self, connection: sqlite3.Connection, clock: ports.Clock, number: int) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        clock: ports.Clock,
+        number: int,
+        lookups: Lookups,
+    ) -> None:
         super().__init__(connection)
         self._clock = clock
+        self._lookups = lookups
+        self._facts: list[rows.Row] = []
         self.number = number
         self.topics: list[events.Topic] = []
+
+    def mark(self) -> tuple[int, int]:
+        """A place to `rewind` to."""
+        return self.number, len(self.topics)
+
+    def rewind(self, mark: tuple[int, int]) -> None:
+        """Forget what was recorded since *mark*; what went to the connection is not undone."""
+        number, topics = mark
+        dropped = self.number - number
+        self.number = number
+        del self.topics[topics:]
+        if dropped:
+            del self._facts[-dropped:]
+        self._lookups.forget()
+
+    def flush(self) -> None:
+        """Write the facts that were recorded."""
+        together = queries.FACTS_TOGETHER
+        whole = len(self._facts) // together * together
+        for first in range(0, whole, together):
+            bound = itertools.chain.from_iterable(self._facts[first : first + together])
+            self._execute(queries.RECORD_TOGETHER, tuple(bound))
+        if whole < len(self._facts):
+            self._connection.executemany(queries.RECORD, self._facts[whole:])
+        self._facts.clear()
 
     def last_number(self) -> int:
         return self.number
 
+    def facts_after(self, number: int, limit: int) -> list[events.Fact]:
+        found = super().facts_after(number, limit)
+        fresh = [row for row in self._facts if row[0] > number]
+        return found + [rows.fact_out(row) for row in fresh[: max(0, limit - len(found))]]
+
+    def find_agent(self, name: str) -> agents.Agent | None:
+        found = self._lookups.agents.get(name)
+        if found is None:
+            found = super().find_agent(name)
+            if found is not None:
+                self._lookups.agents[name] = found
+        return found
+
+    def get_turn(self, turn: ids.TurnId) -> turns.Turn | None:
+        found = self._lookups.turns.get(turn)
+        if found is None:
+            found = super().get_turn(turn)
+            if found is not None:
+                if len(self._lookups.turns) >= TURNS_REMEMBERED:
+                    self._lookups.turns.clear()
+                self._lookups.turns[turn] = found
+        return found
+
     def record(self, event: events.Event) -> int:
-        number = self.number + 1
-        self._execute(queries.RECORD, rows.fact_in(number, self._clock.now(), event))
-        self.number = number
+        self.number += 1
+        self._facts.append(rows.fact_in(self.number, self._clock.now(), event))
         self.topics.extend(event.topics)
-        return number
+        return self.number
 
     def insert_agent(self, agent: agents.Agent) -> None:
         try:
@@ -132,6 +204,8 @@ class SqliteTx(SqliteReadTx):
         number, *settings = rows.agent_in(agent)
         if self._execute(queries.UPDATE_AGENT, (*settings, number)).rowcount != 1:
             raise errors.not_found(f"cannot change agent {agent.name}: no agent has id {agent.id}")
+        # All of them: this one may have had another name.
+        self._lookups.agents.clear()
 
     def next_slot(self) -> int:
         # Fetched to the end: an open RETURNING statement would hold the commit back.
@@ -203,6 +277,7 @@ class SqliteTx(SqliteReadTx):
         number, *settings = rows.turn_in(turn)
         if self._execute(queries.UPDATE_TURN, (*settings, number)).rowcount != 1:
             raise errors.not_found(f"cannot change turn {turn.id}: there is none")
+        self._lookups.turns.pop(turn.id, None)
 
     def put_value(self, key: str, value: Any) -> None:
         self._execute(queries.PUT_VALUE, (key, rows.json_in(value)))

@@ -103,6 +103,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._number = 0
+        self._lookups = transaction.Lookups()
         self._error: errors.HiveError | None = None
         self._ended: asyncio.Future[None] = self._loop.create_future()
 
@@ -159,6 +160,7 @@ class Writer:
             return
         try:
             tx = self._run_together(connection, batch) or self._run_apart(connection, batch)
+            tx.flush()
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._fail(batch, self._judge(connection, error))
@@ -175,12 +177,14 @@ class Writer:
         """
         tx = self._begin(connection)
         for job in batch:
-            before = connection.total_changes
+            before, mark = connection.total_changes, tx.mark()
             with Kept(job):
                 job.value = job.work(tx)
-            if job.error is not None and connection.total_changes != before:
-                connection.execute("ROLLBACK")
-                return None
+            if job.error is not None:
+                tx.rewind(mark)
+                if connection.total_changes != before:
+                    connection.execute("ROLLBACK")
+                    return None
         return tx
 
     def _run_apart(
@@ -189,24 +193,24 @@ class Writer:
         """Run the works again, each in its own savepoint."""
         tx = self._begin(connection)
         for job in batch:
-            number, topics = tx.number, len(tx.topics)
+            mark = tx.mark()
             connection.execute("SAVEPOINT work")
             job.value, job.error = None, None
             with Kept(job):
                 job.value = job.work(tx)
             if job.error is not None:
                 connection.execute("ROLLBACK TO work")
-                tx.number = number
-                del tx.topics[topics:]
+                tx.rewind(mark)
             connection.execute("RELEASE work")
         return tx
 
     def _begin(self, connection: sqlite3.Connection) -> transaction.SqliteTx:
         connection.execute("BEGIN IMMEDIATE")
-        return transaction.SqliteTx(connection, self._clock, self._number)
+        return transaction.SqliteTx(connection, self._clock, self._number, self._lookups)
 
     def _judge(self, connection: sqlite3.Connection, error: sqlite3.Error) -> errors.HiveError:
         """Undo the group, and say what its callers are told; nothing of it was durable."""
+        self._lookups.forget()
         if connection.in_transaction:
             # After a disk error this may fail too; what counts is that we never acknowledge.
             with contextlib.suppress(sqlite3.Error):
