@@ -129,16 +129,15 @@ def main() -> int:
     commands.add_parser("fast", help="all but system and browser tests; nothing is installed")
     commands.add_parser("lint", help="format, lint, types and import contracts only")
     commands.add_parser("prepare", help="install packages, claude and the base system only")
-    tests = commands.add_parser("test", help="pytest alone, with the arguments that follow")
-    tests.add_argument("arguments", nargs=argparse.REMAINDER)
-    given = parser.parse_args()
+    commands.add_parser("test", help="pytest alone, with the arguments that follow", add_help=False)
+    given, rest = parser.parse_known_args()
+    if rest and given.command != "test":
+        parser.error(f"unknown arguments: {' '.join(rest)}")
     os.environ.setdefault("HIVE_TEST_CACHE", str(pathlib.Path.home() / ".cache/hyperhive-test"))
     run = Run()
     try:
         if given.command == "test":
-            return subprocess.run(
-                [PYTHON, "-m", "pytest", *given.arguments], cwd=ROOT, check=False
-            ).returncode
+            return subprocess.run([PYTHON, "-m", "pytest", *rest], cwd=ROOT, check=False).returncode
         if given.command in (None, "all", "prepare"):
             install_packages(run)
             prepare(run)
