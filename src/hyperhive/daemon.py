@@ -41,7 +41,7 @@ from hyperhive.edges.agent_api import server as agent_server
 from hyperhive.edges.dashboard import server as dashboard_server
 from hyperhive.runtime import agent_worker, fleet_loop, supervisor, sweep_loop
 from hyperhive.scripted_model import ScriptedModel, story
-from hyperhive.services import fleet, messaging, metering, model_source, overview, review
+from hyperhive.services import fleet, messaging, metering, model_source, overview, review, waiting
 from hyperhive.services import turns as turns_service
 from hyperhive.wire import agent_protocol
 
@@ -60,8 +60,64 @@ class ReadyInfo:
 
 def run(options: settings.Settings, report: Report, ready: Callable[[ReadyInfo], None]) -> None:
     """Run the daemon until SIGTERM, SIGINT or `hive down`; `HiveError` when it cannot start."""
+    egress_edge.parse_rules(options.allowed_hosts)
     with hive_home.hold(options.home):
         asyncio.run(_Daemon(options, report, ready).run())
+
+
+def end_agents(options: settings.Settings) -> list[str]:
+    """End the sandboxes that a daemon has left running, and return their agents' names.
+
+    `HiveError` CONFLICT while a daemon runs: ask it instead.
+    """
+
+    async def end() -> list[str]:
+        log = json_log.open_log(options.home / "log" / "daemon.log")
+        clock = system_clock.SystemClock()
+        store = await store_sqlite.SqliteStore.open(_store_path(options), clock)
+        try:
+            parts = agent_worker.WorkerParts(
+                store=store,
+                clock=clock,
+                sandbox=bubblewrap.BubblewrapSandbox(
+                    host_processes.HostProcesses(), clock, cache=options.cache, view="host"
+                ),
+                doors=_NoDoors(),
+                turns=turns_service.Turns(
+                    store, clock, _turn_settings(options), lambda: "", "none"
+                ),
+                spec=_homes(options, provision.locate(options.cache)).spec,
+                crash_limit=options.crash_limit,
+                log=log,
+            )
+            return await _end_sandboxes(parts)
+        finally:
+            await store.close()
+
+    with hive_home.hold(options.home):
+        return asyncio.run(end())
+
+
+async def _end_sandboxes(parts: agent_worker.WorkerParts) -> list[str]:
+    rows = await parts.store.read(lambda tx: tx.list_agents())
+    running = [agent for agent in rows if agent.phase in agent_worker.WITH_SANDBOX]
+    async with asyncio.TaskGroup() as group:
+        for agent in running:
+            group.create_task(agent_worker.AgentWorker(agent.id, parts).shut_down())
+    return [agent.name for agent in running]
+
+
+class _NoDoors:
+    """Serves nothing: for ending sandboxes without a daemon."""
+
+    async def open(self, agent: agents.Agent, spec: ports.SandboxSpec) -> None:
+        raise RuntimeError("nothing is served here")
+
+    async def attach(self, agent: agents.Agent, listeners: Mapping[int, socket.socket]) -> None:
+        raise RuntimeError("nothing is served here")
+
+    async def close(self, agent: ids.AgentId) -> None:
+        """Nothing is open."""
 
 
 class _DemoModel:
@@ -140,17 +196,14 @@ class _Daemon:
         options = self._options
         clock = system_clock.SystemClock()
         processes = host_processes.HostProcesses()
-        claude = await provision.ensure(
-            processes, options.cache, self._report, env=settings.environment()
-        )
         sandbox = bubblewrap.BubblewrapSandbox(
             processes, clock, cache=options.cache, view=options.sandbox
         )
-        await sandbox.prepare(self._report)
+        await waiting.first(self._prepare(processes, sandbox), self._stopping.wait())
         if self._stopping.is_set():
             return
         store = await store_sqlite.SqliteStore.open(
-            options.home / "store" / "hive.db", clock, on_broken=self._break
+            _store_path(options), clock, on_broken=self._break
         )
         stack.push_async_callback(store.close)
         live_log = await live_sqlite.SqliteLiveLog.open(options.home / "store" / "live.db", clock)
@@ -168,19 +221,18 @@ class _Daemon:
 
         mail = messaging.Messaging(store, clock)
         turn_service = turns_service.Turns(
-            store, clock, _turn_settings(options), source.ready, secrets.token_hex(8)
+            store, clock, _turn_settings(options), source.credential, secrets.token_hex(8)
         )
         fleet_service = fleet.Fleet(store, clock)
         review_service = review.Review(store, clock)
         overview_service = overview.Overview(
-            store, source, hive=options.hive_name, version=hyperhive.__version__
+            store,
+            source,
+            hive=options.hive_name,
+            version=hyperhive.__version__,
+            model=options.model,
         )
-        homes = directories.AgentHomes(
-            options.home,
-            claude=claude,
-            limits=ports.Limits(options.memory_bytes, options.cpus, options.processes),
-            uid_base=options.uid_base,
-        )
+        homes = _homes(options, provision.locate(options.cache))
         api = agent_server.AgentApi(
             turns=turn_service,
             messaging=mail,
@@ -249,12 +301,22 @@ class _Daemon:
                 "sweep", sweep_loop.SweepLoop(mail, live_log, clock, options.live_days).run()
             )
             log.info("ready", url=url, pid=os.getpid(), version=hyperhive.__version__)
+            tasks.start("load tools", api.prepare())
             self._ready(ReadyInfo(url, dashboard.sign_in_link(), options.home, os.getpid()))
             await self._stopping.wait()
             log.info("stopping", agents_too=self._end_agents)
             await tasks.stop_all()
             if self._end_agents:
-                await self._end_sandboxes(parts)
+                await _end_sandboxes(parts)
+
+    async def _prepare(
+        self, processes: ports.Processes, sandbox: bubblewrap.BubblewrapSandbox
+    ) -> None:
+        """Get what is missing, with progress; ended by a signal like everything else."""
+        await provision.ensure(
+            processes, self._options.cache, self._report, env=settings.environment()
+        )
+        await sandbox.prepare(self._report)
 
     @contextlib.asynccontextmanager
     async def _tasks(
@@ -263,20 +325,27 @@ class _Daemon:
         async with asyncio.TaskGroup() as group:
             yield supervisor.Supervisor(group, log)
 
-    async def _end_sandboxes(self, parts: agent_worker.WorkerParts) -> None:
-        rows = await parts.store.read(lambda tx: tx.list_agents())
-        async with asyncio.TaskGroup() as group:
-            for agent in rows:
-                group.create_task(agent_worker.AgentWorker(agent.id, parts).shut_down())
-
     def _shutdown(self, *, agents: bool) -> None:
         self._end_agents = agents
         self._stopping.set()
 
     def _break(self, error: BaseException) -> None:
-        """The store cannot promise anything any more: stop, and let what started us start us anew."""
+        """The store cannot promise anything any more: stop, and be started anew."""
         self._broken = error
         self._stopping.set()
+
+
+def _store_path(options: settings.Settings) -> pathlib.Path:
+    return options.home / "store" / "hive.db"
+
+
+def _homes(options: settings.Settings, claude: pathlib.Path) -> directories.AgentHomes:
+    return directories.AgentHomes(
+        options.home,
+        claude=claude,
+        limits=ports.Limits(options.memory_bytes, options.cpus, options.processes),
+        uid_base=options.uid_base,
+    )
 
 
 def _turn_settings(options: settings.Settings) -> turns_service.TurnSettings:
@@ -302,4 +371,3 @@ def _upstream(source: model_source.ModelSource) -> gateway_edge.Upstream | None:
     if kind is model_source.SourceKind.DEMO:
         return gateway_edge.open_upstream(current.base_url)
     return None
-

@@ -221,7 +221,7 @@ def hive(tmp_path: pathlib.Path) -> Callable[[], contextlib.AbstractAsyncContext
             hive="test", pronouns="they/them", model="m-1", warm_seconds=1.0, warm_bytes=1,
             max_retries=1, turn_seconds=60.0, tools=("Bash",),
         )  # fmt: skip
-        turn_service = turns.Turns(store, clock, settings, lambda: True, "run-1")
+        turn_service = turns.Turns(store, clock, settings, lambda: "api_key", "run-1")
         fleet_service = fleet.Fleet(store, clock)
         review_service = review.Review(store, clock)
 
@@ -238,7 +238,7 @@ def hive(tmp_path: pathlib.Path) -> Callable[[], contextlib.AbstractAsyncContext
             actions.Deps(
                 store=store, messaging=mail, turns=turn_service, fleet=fleet_service,
                 review=review_service,
-                overview=overview.Overview(store, source, hive="test", version="1.2"),
+                overview=overview.Overview(store, source, hive="test", version="1.2", model="m-1"),
                 model_source=source, sandbox=sandbox,  # type: ignore[arg-type]
                 live_log=live_log, log_file=lambda agent: tmp_path / f"{agent}.log",
                 sign_in_link=lambda: "http://127.0.0.1:1/sign-in#secret",

@@ -89,7 +89,9 @@ class Hive:
         self.model = model_source.ModelSource(
             self.store, MemorySecrets(), "https://model.test", _no_demo
         )
-        self.overview = overview.Overview(self.store, self.model, hive="hive", version="test")
+        self.overview = overview.Overview(
+            self.store, self.model, hive="hive", version="test", model="m-1"
+        )
         self.terminal = MemoryLiveLog(clock)
         self.turns = turns.Turns(
             self.store, clock,
@@ -97,7 +99,7 @@ class Hive:
                 hive="hive", pronouns="they/them", model="m-1", warm_seconds=1.0, warm_bytes=1,
                 max_retries=1, turn_seconds=60.0, tools=("Bash",),
             ),
-            self.model.ready, "run-1",
+            self.model.credential, "run-1",
         )  # fmt: skip
         sandbox: Any = Logs()
         self.verbs = Verbs(

@@ -70,7 +70,9 @@ def make_desk() -> Callable[[], Desk]:
             clock=clock,
             store=store,
             mail=messaging.Messaging(store, clock),
-            turns=turns.Turns(store, clock, settings, lambda: ready[0], "run-1"),
+            turns=turns.Turns(
+                store, clock, settings, lambda: "api_key" if ready[0] else "", "run-1"
+            ),
             fleet=fleet.Fleet(store, clock),
             review=review.Review(store, clock),
             ready=ready,

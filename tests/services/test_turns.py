@@ -268,3 +268,34 @@ def test_a_turn_of_another_agent_cannot_be_finished(make_desk):
         assert (await _states(desk, "bob"))[0][1] is messages.MessageState.LEASED
 
     asyncio.run(story())
+
+
+def test_orders_end_with_their_turn(make_desk):
+    async def story():
+        desk = make_desk()
+        bob = await desk.agent("bob")
+        await desk.mail.send(desk.olga, "bob", "first")
+        plan = await desk.turns.take(bob.id, "boot")
+        async with asyncio.TaskGroup() as group:
+            ordered = group.create_task(desk.turns.orders(bob.id, plan["turn"]))
+            await asyncio.sleep(0)
+            await desk.turns.finish(bob.id, plan["turn"], FinishReport(turns.Outcome.OK))
+            assert await asyncio.wait_for(ordered, 5) == "none"
+        assert await desk.turns.orders(bob.id, plan["turn"]) == "none"
+
+    asyncio.run(story())
+
+
+def test_taking_again_does_not_repeat_what_recv_took(make_desk):
+    async def story():
+        desk = make_desk()
+        bob = await desk.agent("bob")
+        await desk.mail.send(desk.olga, "bob", "first")
+        await desk.mail.send(desk.olga, "bob", "second")
+        plan = await desk.turns.take(bob.id, "boot")
+        taken = await desk.mail.receive(bob.id, plan["turn"], wait_seconds=0, count=5)
+        assert [m.body for m in taken] == ["second"]
+        again = await desk.turns.take(bob.id, "boot")
+        assert [m["body"] for m in again["messages"]] == ["first"]
+
+    asyncio.run(story())

@@ -93,7 +93,12 @@ def down(call: Invocation, keep_agents: bool) -> None:
 
     Which agents should run is remembered: the next `hive up` starts them again.
     """
-    result = call.client.call("shutdown", seconds=_DOWN_SECONDS, agents=not keep_agents)
+    try:
+        result = call.client.call("shutdown", seconds=_DOWN_SECONDS, agents=not keep_agents)
+    except client.NoDaemon:
+        if keep_agents or not _end_left(call):
+            raise
+        return
     deadline = time.monotonic() + _DOWN_SECONDS
     while _is_answering(call) or _is_held(call.home / "run" / "daemon.lock"):
         if time.monotonic() > deadline:
@@ -106,6 +111,23 @@ def down(call: Invocation, keep_agents: bool) -> None:
         show.as_json(result)
     else:
         show.echo("the hive has ended")
+
+
+def _end_left(call: Invocation) -> bool:
+    """End sandboxes that outlived their daemon; whether there were any."""
+    from hyperhive import settings
+
+    loaded = settings.load(settings.environment(), {"home": call.named_home})
+    if not (loaded.home / "store" / "hive.db").exists():
+        return False
+    from hyperhive import daemon
+
+    names = daemon.end_agents(loaded)
+    if call.json:
+        show.as_json({"ended": names})
+    elif names:
+        show.echo(f"no daemon was running; ended the sandboxes of {', '.join(names)}")
+    return bool(names)
 
 
 def _is_answering(call: Invocation) -> bool:

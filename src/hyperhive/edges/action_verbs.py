@@ -65,7 +65,7 @@ async def status(deps: Deps, _: access.Caller, __: params.Nothing) -> Json:
             "model": model,
             "pending": len(waiting),
             "inbox": tx.count_queued(ids.OPERATOR),
-            "agents": _agent_rows(tx),
+            "agents": deps.overview.agent_rows(tx),
         }
 
     return await deps.store.read(look)
@@ -73,7 +73,7 @@ async def status(deps: Deps, _: access.Caller, __: params.Nothing) -> Json:
 
 async def list_agents(deps: Deps, _: access.Caller, __: params.Nothing) -> Json:
     """The agents, the manager first."""
-    return {"agents": await deps.store.read(_agent_rows)}
+    return {"agents": await deps.store.read(deps.overview.agent_rows)}
 
 
 async def subscribe(deps: Deps, _: access.Caller, given: params.Subscribe) -> AsyncIterator[Json]:
@@ -270,16 +270,8 @@ async def watch(deps: Deps, _: access.Caller, given: params.Watch) -> AsyncItera
 # --- parts ------------------------------------------------------------------------------
 
 
-def _agent_rows(tx: ports.ReadTx) -> list[Json]:
-    return [
-        views.agent_view(agent, tx.count_queued(ids.PartyId(agent.id)))
-        for agent in tx.list_agents()
-    ]
-
-
 async def _agent(deps: Deps, agent: agents.Agent) -> Json:
-    unread = await deps.store.read(lambda tx: tx.count_queued(ids.PartyId(agent.id)))
-    return views.agent_view(agent, unread)
+    return await deps.store.read(lambda tx: deps.overview.agent_row(tx, agent))
 
 
 async def _named(deps: Deps, name: str) -> ids.AgentId:

@@ -123,8 +123,6 @@ def environment(
         CLAUDE_CODE_MAX_RETRIES=str(int(plan["settings"]["max_retries"])),
         DISABLE_AUTOUPDATER="1",
         ANTHROPIC_BASE_URL=f"http://127.0.0.1:{gateway}",
-        # The gateway outside puts the real credential in its place.
-        ANTHROPIC_API_KEY="added-by-the-gateway",
         HTTP_PROXY=proxy,
         HTTPS_PROXY=proxy,
         http_proxy=proxy,
@@ -132,6 +130,10 @@ def environment(
         NO_PROXY=direct,
         no_proxy=direct,
     )
+    # The gateway outside puts the real credential in its place. The program obeys the limits of
+    # a subscription only when it believes to have a login.
+    token = plan["settings"].get("credential") == "token"
+    env["CLAUDE_CODE_OAUTH_TOKEN" if token else "ANTHROPIC_API_KEY"] = "added-by-the-gateway"
     env.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
     env.setdefault("LANG", "C.UTF-8")
     return env
@@ -147,6 +149,7 @@ def launch_key(plan: Dict[str, Any]) -> Tuple[Any, ...]:
         tuple(settings["tools"]),
         tuple(allowed_tools(plan)),
         int(settings["max_retries"]),
+        settings.get("credential"),
     )
 
 

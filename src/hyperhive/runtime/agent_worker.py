@@ -27,6 +27,12 @@ HEALTHY: Final = datetime.timedelta(minutes=10)
 BACKOFF_MAX: Final = 300.0
 
 
+WITH_SANDBOX: Final = frozenset(
+    {agents.Phase.RUNNING, agents.Phase.STARTING, agents.Phase.STOPPING}
+)
+"""Phases in which there may be a sandbox on the host."""
+
+
 class Doors(Protocol):
     """What the daemon serves to one sandbox: its socket, and listeners inside."""
 
@@ -145,8 +151,8 @@ class AgentWorker:
     async def shut_down(self) -> None:
         """End the sandbox but keep what is wanted: the next daemon starts it again."""
         agent = await self._row()
-        if agent.phase in (agents.Phase.RUNNING, agents.Phase.STARTING, agents.Phase.STOPPING):
-            await self._stop(agent)
+        if agent.phase in WITH_SANDBOX:
+            await self._stop(agent, reason="the hive was stopped and started again")
 
     async def _note_absence(self, identity: agents.SandboxIdentity) -> None:
         """The sandbox ended while no daemon looked: a reboot, say (S61)."""
@@ -202,7 +208,7 @@ class AgentWorker:
         await parts.store.write(work)
         parts.log.info("started", agent=agent.name, pid=started.identity.pid)
 
-    async def _stop(self, agent: agents.Agent) -> None:
+    async def _stop(self, agent: agents.Agent, reason: str = "") -> None:
         parts = self._parts
         identity = agent.sandbox
         if agent.phase is agents.Phase.RUNNING or agent.phase is agents.Phase.STARTING:
@@ -221,7 +227,8 @@ class AgentWorker:
         def work(tx: ports.Tx) -> None:
             row = lookup.require_agent(tx, self._id)
             note = f"killed: {row.start_reason}" if at_once else ""
-            self._write(tx, dataclasses.replace(row, sandbox=None), agents.Move.STOPPED, note)
+            row = dataclasses.replace(row, sandbox=None, start_reason=reason or row.start_reason)
+            self._write(tx, row, agents.Move.STOPPED, note)
             self._parts.turns.lose_in(
                 tx, lookup.require_agent(tx, self._id), "the sandbox was stopped"
             )

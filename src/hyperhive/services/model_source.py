@@ -109,6 +109,12 @@ class ModelSource:
         """Whether turns can run at all."""
         return self._current.kind is not SourceKind.NONE
 
+    def credential(self) -> str:
+        """What the claude program should believe it has: "api_key", "token", or "" for nothing."""
+        if not self.ready():
+            return ""
+        return "token" if self._current.kind is SourceKind.TOKEN else "api_key"
+
     def current(self) -> Source:
         """What the gateway uses for the next request."""
         return self._current

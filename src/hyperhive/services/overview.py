@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hyperhive import ports
-from hyperhive.domain import approvals, events, ids, messages
+from hyperhive.domain import agents, approvals, events, ids, messages
 from hyperhive.services import lookup, model_source
 from hyperhive.wire import views
 
@@ -23,11 +23,13 @@ class Overview:
         *,
         hive: str,
         version: str,
+        model: str,
     ) -> None:
         self._store = store
         self._source = source
         self._hive = hive
         self._version = version
+        self._model = model
 
     async def snapshot(self) -> dict[str, Any]:
         """Everything that the dashboard shows, true at ``number``."""
@@ -42,10 +44,7 @@ class Overview:
             return {
                 "number": tx.last_number(),
                 "hive": {"name": self._hive, "version": self._version, "model": model},
-                "agents": [
-                    views.agent_view(agent, tx.count_queued(ids.PartyId(agent.id)))
-                    for agent in tx.list_agents()
-                ],
+                "agents": self.agent_rows(tx),
                 "messages": [views.message_view(m) for m in tx.list_messages(limit=MESSAGES_SHOWN)],
                 "inbox": [views.message_view(m) for m in inbox],
                 "approvals": [
@@ -54,6 +53,15 @@ class Overview:
             }
 
         return await self._store.read(look)
+
+    def agent_row(self, tx: ports.ReadTx, agent: agents.Agent) -> dict[str, Any]:
+        """One agent as every border shows it; the hive's model where it has none of its own."""
+        unread = tx.count_queued(ids.PartyId(agent.id))
+        return views.agent_view(agent, unread) | {"model": agent.model or self._model}
+
+    def agent_rows(self, tx: ports.ReadTx) -> list[dict[str, Any]]:
+        """All agents, the manager first."""
+        return [self.agent_row(tx, agent) for agent in tx.list_agents()]
 
     async def updates_after(self, number: int) -> dict[str, Any] | None:
         """The facts after *number* with the present rows they name; None when there are none."""
@@ -94,33 +102,29 @@ class Overview:
     def _batch(
         self, tx: ports.ReadTx, facts: list[events.Fact], model: dict[str, Any]
     ) -> dict[str, Any]:
-        agents_touched: dict[ids.AgentId, None] = {}
+        touched: dict[ids.AgentId, None] = {}
         message_rows: dict[ids.MessageId, messages.Message] = {}
         approval_rows: dict[ids.ApprovalId, approvals.Approval] = {}
         for fact in facts:
             event = fact.event
             if event.agent is not None:
-                agents_touched[event.agent] = None
+                touched[event.agent] = None
             if event.message is not None:
                 message = tx.get_message(event.message)
                 if message is not None:
                     message_rows[message.id] = message
                     if message.recipient not in (ids.OPERATOR, ids.SYSTEM):
-                        agents_touched[ids.AgentId(message.recipient)] = None
+                        touched[ids.AgentId(message.recipient)] = None
             if event.approval is not None:
                 approval = tx.get_approval(event.approval)
                 if approval is not None:
                     approval_rows[approval.id] = approval
-        found = [tx.get_agent(agent) for agent in agents_touched]
+        found = [tx.get_agent(agent) for agent in touched]
         return {
             "number": facts[-1].number,
             "hive": {"name": self._hive, "version": self._version, "model": model},
             "facts": [fact_view(fact) for fact in facts],
-            "agents": [
-                views.agent_view(agent, tx.count_queued(ids.PartyId(agent.id)))
-                for agent in found
-                if agent is not None
-            ],
+            "agents": [self.agent_row(tx, agent) for agent in found if agent is not None],
             "messages": [views.message_view(m) for m in message_rows.values()],
             "approvals": [views.approval_view(a) for a in approval_rows.values()],
         }

@@ -44,20 +44,24 @@ class FinishReport:
 
 
 class Turns:
-    """Everything that a harness asks of the daemon about turns."""
+    """Everything that a harness asks of the daemon about turns.
+
+    *credential* says what the gateway adds on the way out, "api_key" or "token", and is empty
+    while there is none: then no turn begins. *run_id* is random per run of the daemon.
+    """
 
     def __init__(
         self,
         store: ports.Store,
         clock: ports.Clock,
         settings: TurnSettings,
-        model_ready: Callable[[], bool],
+        credential: Callable[[], str],
         run_id: str,
     ) -> None:
         self._store = store
         self._clock = clock
         self._settings = settings
-        self._model_ready = model_ready
+        self._credential = credential
         self._run_id = run_id
 
     async def hello(self, agent_id: ids.AgentId, boot: str) -> dict[str, Any]:
@@ -165,12 +169,19 @@ class Turns:
         return await self._store.write(work)
 
     async def orders(self, agent_id: ids.AgentId, turn: ids.TurnId) -> str:
-        """Park until the operator orders something for *turn*: "interrupt"."""
+        """Park until there is an order for *turn*: "interrupt", or "none" once it is over."""
+
+        def look(tx: ports.ReadTx) -> str:
+            if tx.get_value(_interrupt_key(agent_id)) == turn:
+                return "interrupt"
+            current = tx.get_value(_running_key(agent_id))
+            return "" if current is not None and current["turn"] == turn else "none"
+
         while True:
             number = self._store.number()
-            asked = await self._store.read(lambda tx: tx.get_value(_interrupt_key(agent_id)))
-            if asked == turn:
-                return "interrupt"
+            order = await self._store.read(look)
+            if order:
+                return order
             await self._store.changed(events.orders_topic(agent_id), number)
 
     # --- inside transactions -----------------------------------------------------------
@@ -188,7 +199,7 @@ class Turns:
         current = tx.get_value(_running_key(agent_id))
         if current is not None and current["boot"] == boot:
             return None
-        if agent.wanted is not agents.Wanted.RUNNING or not self._model_ready():
+        if agent.wanted is not agents.Wanted.RUNNING or not self._credential():
             return float("inf")
         if tx.count_queued(ids.PartyId(agent_id)) == 0:
             return float("inf")
@@ -200,7 +211,9 @@ class Turns:
         if current is not None and current["boot"] == boot:
             row = tx.get_turn(ids.TurnId(current["turn"]))
             assert row is not None
-            return self._plan(tx, agent, row, tx.list_leased(lease=row.id))
+            # Only what the turn began with: what `recv` took since was answered there.
+            first = tx.get_message(ids.MessageId(current["message"]))
+            return self._plan(tx, agent, row, [first] if first is not None else [])
         if current is not None:
             self._lose(tx, agent, "another harness took over")
             agent = lookup.require_agent(tx, agent_id)
@@ -222,7 +235,9 @@ class Turns:
             usage=turns.Usage(),
         )
         tx.insert_turn(row)
-        tx.put_value(_running_key(agent_id), {"turn": turn_id, "boot": boot})
+        tx.put_value(
+            _running_key(agent_id), {"turn": turn_id, "boot": boot, "message": leased[0].id}
+        )
         for message in leased:
             tx.record(
                 events.Event(
@@ -259,6 +274,7 @@ class Turns:
                 "warm_bytes": self._settings.warm_bytes,
                 "max_retries": self._settings.max_retries,
                 "turn_seconds": self._settings.turn_seconds,
+                "credential": self._credential(),
                 "tools": list(self._settings.tools),
                 "allowed_tools": [*self._settings.tools, "mcp__hive"],
             },
@@ -299,7 +315,10 @@ class Turns:
                 turn=row.id,
                 text=report.outcome.value,
                 # A returned message wakes `take`, which must see the pause: same commit.
-                topics=(events.inbox_topic(ids.PartyId(agent.id)),),
+                topics=(
+                    events.inbox_topic(ids.PartyId(agent.id)),
+                    events.orders_topic(agent.id),
+                ),
             )
         )
         self._set_state(tx, lookup.require_agent(tx, agent.id), state, note)
@@ -317,7 +336,11 @@ class Turns:
             tx.delete_value(_interrupt_key(agent.id))
             tx.record(
                 events.Event(
-                    events.EventKind.TURN_ENDED, agent=agent.id, turn=row.id, text=f"lost: {note}"
+                    events.EventKind.TURN_ENDED,
+                    agent=agent.id,
+                    turn=row.id,
+                    text=f"lost: {note}",
+                    topics=(events.orders_topic(agent.id),),
                 )
             )
         posting.give_back(tx, now, tx.list_leased(recipient=ids.PartyId(agent.id)))

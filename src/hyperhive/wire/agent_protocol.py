@@ -25,7 +25,7 @@ take     {"boot": str}
          "session": str (UUID), "resume": bool, "system_prompt": str, "woke_by": str,
          "messages": [message], "unread": int, "settings": {"warm_seconds": float,
          "warm_bytes": int, "max_retries": int, "turn_seconds": float, "tools": [str],
-         "allowed_tools": [str]}}
+         "allowed_tools": [str], "credential": "api_key"|"token"}}
          message: {"id": int, "from": str, "type": "text"|"event", "body": str,
          "in_reply_to": int|null, "sent_at": str, "redelivered": bool}
 session  {"turn": str, "session": str}
@@ -42,8 +42,8 @@ events   {"boot": str, "first": int, "events": [{"turn": str, "kind": str, "data
 mcp      {"turn": str, "key": str, "message": {…JSON-RPC request…}}
          One message of the MCP server ``hive``. A repeated key returns what the first
          call returned or returns when it is done. -> {"message": {…}|null}
-orders   {"turn": str} parks until the operator orders something for this turn
-         -> {"order": "interrupt"}
+orders   {"turn": str} parks until the operator orders something for this turn, or it is over
+         -> {"order": "interrupt"|"none"}
 """
 
 from __future__ import annotations
