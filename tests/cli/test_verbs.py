@@ -193,32 +193,47 @@ def test_login_prints_the_link_alone(hive: Any, daemon: Any) -> None:
     assert hive("login").out == "http://127.0.0.1:7000/sign-in#x\n"
 
 
+def end_when_asked(daemon: Any, verb: str) -> threading.Thread:
+    """End the fake daemon once *verb* was asked; the verb itself is cut."""
+    daemon.cut.add(verb)
+
+    def wait() -> None:
+        while verb not in [asked for asked, _ in daemon.asked]:
+            time.sleep(0.01)
+        daemon.close()
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
 def test_down_returns_when_nobody_answers_any_more(hive: Any, daemon: Any) -> None:
-    daemon.cut.add("version")
-    ending = threading.Timer(1.0, daemon.close)
-    ending.start()
+    ending = end_when_asked(daemon, "version")
     done = hive("down")
-    ending.join()
+    ending.join(10)
     assert (done.code, done.out) == (0, "the hive has ended\n")
+    assert [asked for asked, _ in daemon.asked][:2] == ["shutdown", "version"]
     assert daemon.asked[0] == ("shutdown", {"agents": True})
-    assert [verb for verb, _ in daemon.asked].count("version") > 1
 
 
 def test_down_waits_for_the_lock_of_the_home(hive: Any, daemon: Any) -> None:
     lock = (daemon.home / "run" / "daemon.lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
-    daemon.close()
-    daemon.close = lambda: None
+    ending = end_when_asked(daemon, "version")
     released: list[float] = []
 
     def release() -> None:
+        ending.join(10)
+        # Long enough for a `down` that does not look at the lock to have returned.
+        time.sleep(0.5)
         released.append(time.monotonic())
         lock.close()
 
-    fake = type(daemon)(daemon.home / "other")
-    fake.answers["shutdown"] = {}
-    threading.Timer(0.5, fake.close).start()
-    (fake.home / "run" / "daemon.lock").symlink_to(daemon.home / "run" / "daemon.lock")
-    threading.Timer(1.5, release).start()
-    assert hive("down", "--home", str(fake.home)).code == 0
-    assert time.monotonic() > released[0]
+    releasing = threading.Thread(target=release)
+    releasing.start()
+    done = hive("down", "--keep-agents")
+    ended = time.monotonic()
+    releasing.join()
+    assert done.code == 0, done.err
+    assert daemon.asked[0] == ("shutdown", {"agents": False})
+    assert ended > released[0]
