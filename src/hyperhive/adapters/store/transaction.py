@@ -118,7 +118,8 @@ class SqliteTx(SqliteReadTx):
     """One group of works on the writer's connection.
 
     Facts are numbered at once and written together by `flush`, before the commit.
-    ``number`` and ``topics`` are what has to be announced after it.
+    ``number`` and ``topics`` are what has to be announced after it; ``weight`` is how many
+    characters of unbounded text were written.
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class SqliteTx(SqliteReadTx):
         self._facts: list[rows.Row] = []
         self.number = number
         self.topics: list[events.Topic] = []
+        self.weight = 0
 
     def mark(self) -> tuple[int, int]:
         """A place to `rewind` to."""
@@ -190,6 +192,7 @@ class SqliteTx(SqliteReadTx):
         self.number += 1
         self._facts.append(rows.fact_in(self.number, self._clock.now(), event))
         self.topics.extend(event.topics)
+        self.weight += len(event.text)
         return self.number
 
     def insert_agent(self, agent: agents.Agent) -> None:
@@ -218,6 +221,7 @@ class SqliteTx(SqliteReadTx):
             raise errors.conflict(
                 f"cannot send: {message.sender_name} has used the key {message.key!r} before"
             ) from error
+        self.weight += len(message.body)
         number = cursor.lastrowid
         assert number is not None  # an INSERT that did not raise has a row id
         return rows.message_with_id(message, number)
@@ -280,7 +284,9 @@ class SqliteTx(SqliteReadTx):
         self._lookups.turns.pop(turn.id, None)
 
     def put_value(self, key: str, value: Any) -> None:
-        self._execute(queries.PUT_VALUE, (key, rows.json_in(value)))
+        text = rows.json_in(value)
+        self.weight += len(text)
+        self._execute(queries.PUT_VALUE, (key, text))
 
     def delete_value(self, key: str) -> None:
         self._execute(queries.DELETE_VALUE, (key,))

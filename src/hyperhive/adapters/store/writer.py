@@ -30,8 +30,10 @@ GROUP_MAX: Final = 512
 """Works in one commit; bounds how long the first of them waits."""
 CHECKPOINT_BYTES: Final = 4 * 1024**2
 """Size of the log from which it is copied into the database when there is nothing else to do."""
-CHECKPOINT_LATEST_BYTES: Final = 64 * 1024**2
-"""Size of the log from which it is copied even though works are waiting."""
+CHECKPOINT_PATIENCE: Final = 10
+"""How many times as large it may get while works are waiting."""
+_COMMIT_BYTES: Final = 4 * 4096
+_ROW_BYTES: Final = 2048
 
 _log = logging.getLogger(__name__)
 
@@ -95,7 +97,6 @@ class Writer:
         broke: Callable[[errors.HiveError], None],
     ) -> None:
         self._path = path
-        self._log_path = path.with_name(path.name + "-wal")
         self._clock = clock
         self._connect = connect
         self._tell = tell
@@ -104,6 +105,8 @@ class Writer:
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._number = 0
         self._lookups = transaction.Lookups()
+        # An estimate: the log's file never shrinks, so its size does not say what is in use.
+        self._logged = 0
         self._error: errors.HiveError | None = None
         self._ended: asyncio.Future[None] = self._loop.create_future()
 
@@ -159,12 +162,14 @@ class Writer:
             self._fail(batch, self._error)
             return
         try:
+            rows = connection.total_changes
             tx = self._run_together(connection, batch) or self._run_apart(connection, batch)
             tx.flush()
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._fail(batch, self._judge(connection, error))
             return
+        self._logged += _COMMIT_BYTES + (connection.total_changes - rows) * _ROW_BYTES + tx.weight
         self._number = tx.number
         self._call(self._tell, batch, tx.number, tx.topics)
 
@@ -237,19 +242,15 @@ class Writer:
         """
         if self._error is not None:
             return
-        try:
-            size = self._log_path.stat().st_size
-        except OSError:
+        patience = 1 if self._queue.empty() else CHECKPOINT_PATIENCE
+        if self._logged < CHECKPOINT_BYTES * patience:
             return
-        busy = not self._queue.empty()
-        if size < (CHECKPOINT_LATEST_BYTES if busy else CHECKPOINT_BYTES):
-            return
-        # TRUNCATE waits for readers; PASSIVE does what it can, and the log starts over at the
-        # next write after it could do all.
+        # PASSIVE does not wait for readers; the log starts over after a copy that was complete.
         try:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except sqlite3.Error as error:
             self._judge(connection, error)
+        self._logged = 0
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
         # The loop is gone when a program ended without `close`; then nobody waits either.
