@@ -137,10 +137,10 @@ NOBODY = agents.SandboxIdentity("", 0, 0)
 
 async def a_starter_killed_at_any_moment_leaves_at_most_one(bench: RealBench) -> None:
     """Kill the daemon in the middle of a start, then start again: one payload, ever."""
-    for step in range(8):
+    for step in range(10):
         mark = f"7{step}.{os.getpid()}"
         spec = bench.spec(("sh", "-c", f"exec sleep {mark}"))
-        start_and_die(bench, spec, after=step * 0.03)
+        start_and_die(bench, spec, after=step * 0.013)
         started = await bench.restart().start(spec)
         # The launcher of the killed starter may still be at work; it must not win.
         await asyncio.sleep(0.3)

@@ -28,6 +28,7 @@ from hyperhive.adapters.sandbox import (
     probe,
     programs,
     records,
+    remains,
     seccomp,
     views,
 )
@@ -37,8 +38,8 @@ INSTALL: Final = "apt-get install bubblewrap"
 MINIMUM_VERSION: Final = (0, 8)
 PLACES: Final = ("/usr/bin", "/usr/local/bin", "/bin", "/run/current-system/sw/bin")
 """Where bwrap is looked for; not in PATH, which is the caller's."""
-_ROUNDS, _ROUND = 50, 0.01
-"""How often, and how many seconds apart, is looked whether a group is empty: nothing tells us."""
+TRIM_SECONDS: Final = 60.0
+"""How often the log of a sandbox that is waited for is looked at."""
 _END_TIMEOUT: Final = 10.0
 """How long a killed tree may take to be gone; the kernel needs milliseconds."""
 
@@ -68,6 +69,7 @@ class BubblewrapSandbox:
         self._base = base_root.BaseRoot(processes, clock, cache, build_env or {})
         self._runs = records.Registry(cache / "runs")
         self._limits = limits or cgroups.Cgroups()
+        self._remains = remains.Remains(self._limits)
         self._overlays: dict[int, bool] = {}
         """By file system: whether it can hold the writable layer of an overlay."""
         self._filter = seccomp.build()
@@ -125,44 +127,20 @@ class BubblewrapSandbox:
         spec.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         view = await self.root_view(spec.run_dir)
         self._runs.note(spec.agent, spec.run_dir)
-        await self._end_left(spec.agent, spec.run_dir)
         options = views.options(view, spec)
-        overlay = layers.prepare(view.base, spec) if view.overlay and view.base else None
-        groups = self._create_groups(spec)
-        privileged = os.geteuid() == 0
-        facts = {
-            "agent": spec.agent,
-            "boot_id": pids.boot_id(),
-            "uid": spec.uid,
-            "cwd": spec.cwd,
-            "env": views.environment(spec),
-            "cgroups": [str(group) for group in groups],
-        }
-        order = orders.StartOrder(
-            bwrap=bwrap,
-            argv=list(spec.argv),
-            options=options,
-            uid=spec.uid if privileged else None,
-            gid=spec.uid if privileged else None,
-            cgroups=[str(group) for group in groups],
-            overlay=overlay,
-            log=str(spec.log),
-            status=str(spec.run_dir / records.STATUS),
-            record=str(spec.run_dir / records.RECORD),
-            facts=json.dumps(facts),
-            processes=spec.limits.processes,
-            ports=list(spec.ports),
-            private_fds=[],
-            seccomp=self._filter,
-        )
-        try:
-            (pid, begin), listeners = await self._programs.start(order, spec.name)
-        except BaseException:
-            # Also when cancelled: what was started by then must not live on unknown.
-            await self._end_left(spec.agent, spec.run_dir)
-            raise
-        sandbox = agents.SandboxIdentity(facts["boot_id"], pid, begin)
-        return ports.Started(sandbox, listeners)
+        async with self._remains.alone(spec.run_dir) as lock:
+            await self._remains.end(spec.agent, spec.run_dir)
+            overlay = None
+            if view.base is not None and view.overlay:
+                overlay = await asyncio.to_thread(layers.prepare, view.base, spec)
+            order = self._order(spec, bwrap, options, overlay)
+            try:
+                (pid, begin), listeners = await self._programs.start(order, spec.name, lock)
+            except BaseException:
+                # Also when cancelled: what was started by then must not live on unknown.
+                await self._remains.end(spec.agent, spec.run_dir)
+                raise
+        return ports.Started(agents.SandboxIdentity(pids.boot_id(), pid, begin), listeners)
 
     async def stop(
         self, agent: ids.AgentId, identity: agents.SandboxIdentity, grace: float
@@ -190,7 +168,7 @@ class BubblewrapSandbox:
                 await pids.ended(identity)
                 record = self._record(agent, identity)
                 if record is not None:
-                    await self._clear(record)
+                    await self._remains.clear(record)
         except TimeoutError as error:
             raise errors.unavailable(
                 f"cannot end the sandbox of {agent}: pid {identity.pid} still runs "
@@ -208,17 +186,10 @@ class BubblewrapSandbox:
     ) -> agents.SandboxIdentity | None:
         """A sandbox of this agent that runs though no row says so (we died while starting it)."""
         self._runs.note(agent, run_dir)
-        try:
-            record = records.read_record(run_dir, agent)
-        except LookupError:
+        if not run_dir.is_dir():  # noqa: ASYNC240 - local, one call
             return None
-        if record.pid:
-            return record.sandbox if pids.is_alive(record.sandbox) else None
-        if pids.is_alive(record.watcher):
-            for child in pids.children(record.monitor):
-                if pids.pid_inside(child) == 1:
-                    return pids.identify(child)
-        return None
+        async with self._remains.alone(run_dir):
+            return await self._remains.find(agent, run_dir)
 
     async def wait(self, agent: ids.AgentId, identity: agents.SandboxIdentity) -> ports.Exit:
         """Return when it has ended; woken by the process itself (pidfd), not by a poll.
@@ -228,7 +199,7 @@ class BubblewrapSandbox:
         record = self._record(agent, identity)
         if record is not None:
             # bwrap outside ends with the payload; somebody may have killed it alone, though.
-            await pids.ended(record.watcher)
+            await self._watch(record)
             if self._exit_code(agent) is None:
                 with contextlib.suppress(ProcessLookupError):
                     await pids.ended(pids.payload(identity))
@@ -238,6 +209,15 @@ class BubblewrapSandbox:
         await self.kill(agent, identity)
         code = self._exit_code(agent) if record else None
         return ports.Exit(code, _reason(code, kills))
+
+    async def _watch(self, record: records.Record) -> None:
+        """Wait for the end of bwrap outside; a look a minute keeps the log from growing."""
+        while True:
+            try:
+                async with asyncio.timeout(TRIM_SECONDS):
+                    return await pids.ended(record.watcher)
+            except TimeoutError:
+                await asyncio.to_thread(logs.trim_log, pathlib.Path(record.log))
 
     # --- inside -------------------------------------------------------------------------
 
@@ -313,6 +293,42 @@ class BubblewrapSandbox:
                 f"cannot limit the sandbox of {spec.name}: {error.filename}: {error.strerror}"
             ) from error
 
+    def _order(
+        self,
+        spec: ports.SandboxSpec,
+        bwrap: str,
+        options: list[orders.Option],
+        overlay: dict[str, str] | None,
+    ) -> orders.StartOrder:
+        groups = self._create_groups(spec)
+        privileged = os.geteuid() == 0
+        facts = {
+            "agent": spec.agent,
+            "boot_id": pids.boot_id(),
+            "uid": spec.uid,
+            "log": str(spec.log),
+            "cwd": spec.cwd,
+            "env": views.environment(spec),
+            "cgroups": [str(group) for group in groups],
+        }
+        return orders.StartOrder(
+            bwrap=bwrap,
+            argv=list(spec.argv),
+            options=options,
+            uid=spec.uid if privileged else None,
+            gid=spec.uid if privileged else None,
+            cgroups=[str(group) for group in groups],
+            overlay=overlay,
+            log=str(spec.log),
+            status=str(spec.run_dir / records.STATUS),
+            record=str(spec.run_dir / records.RECORD),
+            facts=json.dumps(facts),
+            processes=spec.limits.processes,
+            ports=list(spec.ports),
+            private_fds=[],
+            seccomp=self._filter,
+        )
+
     def _entry(
         self,
         agent: ids.AgentId,
@@ -346,40 +362,6 @@ class BubblewrapSandbox:
 
     def _exit_code(self, agent: ids.AgentId) -> int | None:
         return records.read_exit_code(self._runs.find(agent))
-
-    async def _end_left(self, agent: ids.AgentId, run_dir: pathlib.Path) -> None:
-        left = await self.find_left(agent, run_dir)
-        if left is not None:
-            pids.send_signal(left, signal.SIGKILL)
-            await pids.ended(left)
-        with contextlib.suppress(LookupError):
-            await self._clear(records.read_record(run_dir, agent))
-        # A sandbox whose record is lost (its home was deleted) still shows in the agent's groups.
-        groups = self._limits.existing(agent)
-        for _ in range(_ROUNDS):
-            members = cgroups.members(groups)
-            if not members:
-                break
-            for pid in members:
-                pids.kill_member(pid, lambda pid: pid in cgroups.members(groups))
-            await asyncio.sleep(_ROUND)
-        cgroups.remove(groups)
-
-    async def _clear(self, record: records.Record) -> None:
-        """Wait for bwrap outside to write the code, and remove the groups.
-
-        A group that cannot be removed yet (its last member is being reaped) is used
-        again, or removed, by the next start.
-        """
-        try:
-            async with asyncio.timeout(2.0):
-                await pids.ended(record.watcher)
-        except TimeoutError:
-            pids.send_signal(record.watcher, signal.SIGKILL)
-        for _ in range(_ROUNDS):
-            if not cgroups.remove(record.cgroups):
-                return
-            await asyncio.sleep(_ROUND)
 
 
 def _reason(code: int | None, memory_kills: int) -> str:

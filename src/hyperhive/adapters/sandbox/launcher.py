@@ -181,8 +181,9 @@ def launch(order: Order) -> tuple[int, int]:
         try:
             for fd in (info, say_go, trouble, release.fileno(), *order["private_fds"]):
                 os.close(fd)
-            os.read(go, 1)
-            become_bwrap(order, fds)
+            # Nothing to read: the launcher was killed, and nobody could find us again.
+            if os.read(go, 1):
+                become_bwrap(order, fds)
         except (OSError, Refusal) as error:
             os.write(say_trouble, str(error).encode())
         finally:

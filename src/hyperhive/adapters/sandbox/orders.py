@@ -38,7 +38,7 @@ class StartOrder(TypedDict):
     processes: int
     ports: list[int]
     private_fds: list[int]
-    """Descriptors for the launcher alone; the first is the socket for the listeners."""
+    """Descriptors for the launcher alone: the socket for the listeners, the agent's lock."""
     seccomp: bytes
 
 

@@ -27,18 +27,20 @@ class Programs:
         self._processes = processes
 
     async def start(
-        self, order: orders.StartOrder, name: str
+        self, order: orders.StartOrder, name: str, lock: int
     ) -> tuple[tuple[int, int], dict[int, socket.socket]]:
         """Start a sandbox; return pid and start time of its pid 1, and the listeners.
 
+        The launcher holds *lock* as long as it is at work, whatever becomes of us.
         `HiveError` UNAVAILABLE holds what the launcher said, and what bwrap wrote to the log.
         """
         log = pathlib.Path(order["log"])
         offset = _size(log)
         here, there = _pair()
         with here, there:
-            order["private_fds"] = [there.fileno()]
-            result = await self._run("launcher.py", order, there, START_TIMEOUT, b"")
+            order["private_fds"] = [there.fileno(), lock]
+            fds = order["private_fds"]
+            result = await self._run("launcher.py", order, fds, START_TIMEOUT, b"")
             there.close()
             word, _, rest = result.stdout.decode("utf-8", "replace").partition(" ")
             if word != "ok":
@@ -56,7 +58,7 @@ class Programs:
         here, there = _pair()
         with here, there:
             order["socket"] = there.fileno()
-            await self._run("entry.py", order, there, ENTRY_TIMEOUT, b"")
+            await self._run("entry.py", order, [there.fileno()], ENTRY_TIMEOUT, b"")
             there.close()
             return _receive(here, order["ports"], whose)
 
@@ -67,7 +69,7 @@ class Programs:
         here, there = _pair()
         with here, there:
             order["socket"] = there.fileno()
-            result = await self._run("entry.py", order, there, timeout, stdin)
+            result = await self._run("entry.py", order, [there.fileno()], timeout, stdin)
             there.close()
             said = here.recv(_ANSWER_BYTES)
         if said:
@@ -78,7 +80,7 @@ class Programs:
         self,
         program: str,
         order: orders.StartOrder | orders.EntryOrder,
-        sock: socket.socket,
+        fds: Sequence[int],
         timeout: float,
         stdin: bytes,
     ) -> ports.ProcessResult:
@@ -86,7 +88,7 @@ class Programs:
             # -I -S: nothing of the environment, the directory or site-packages is imported.
             return await self._processes.run(
                 [sys.executable, "-I", "-S", str(_HERE / program), str(fd)],
-                pass_fds=[fd, sock.fileno()],
+                pass_fds=[fd, *fds],
                 timeout=timeout,
                 stdin=stdin,
             )

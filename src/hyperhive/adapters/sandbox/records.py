@@ -28,6 +28,7 @@ class Record:
     agent: str
     boot_id: str
     uid: int
+    log: str
     cwd: str
     env: dict[str, str]
     cgroups: tuple[pathlib.Path, ...]
