@@ -1,6 +1,6 @@
 """The store's twin in memory: the same meaning, nothing durable. For tests and stories."""
 
-# ruff: noqa: D102 - ports.py says what each method does
+# ruff: noqa: D102 - the port says what each method does
 from __future__ import annotations
 
 import asyncio

@@ -1,0 +1,45 @@
+"""All that the hive needs from the world, as Protocols.
+
+Each has a real adapter and a memory twin under `hyperhive.adapters`, and one
+contract suite under ``tests/contracts`` that both must pass. Methods raise
+`HiveError` (UNAVAILABLE unless said otherwise) when the world refuses.
+"""
+
+from hyperhive.ports.host import Processes, ProcessResult, Secrets
+from hyperhive.ports.live_log import LiveEvent, LiveLog
+from hyperhive.ports.sandbox import (
+    Bind,
+    ExecResult,
+    Exit,
+    Finding,
+    Limits,
+    Sandbox,
+    SandboxSpec,
+    Severity,
+    Started,
+    Stats,
+)
+from hyperhive.ports.store import ReadTx, Store, Tx
+from hyperhive.ports.time import Clock
+
+__all__ = [
+    "Bind",
+    "Clock",
+    "ExecResult",
+    "Exit",
+    "Finding",
+    "Limits",
+    "LiveEvent",
+    "LiveLog",
+    "ProcessResult",
+    "Processes",
+    "ReadTx",
+    "Sandbox",
+    "SandboxSpec",
+    "Secrets",
+    "Severity",
+    "Started",
+    "Stats",
+    "Store",
+    "Tx",
+]
