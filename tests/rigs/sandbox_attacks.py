@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import fcntl
 import json
 import os
 import pathlib
@@ -157,6 +158,25 @@ def parent_is_init_of(pid: int, init: int) -> bool:
     except OSError:
         return False
     return int(stat.rpartition(")")[2].split()[1]) == init
+
+
+async def a_start_waits_for_a_launcher_that_is_still_at_work(bench: RealBench) -> None:
+    """The launcher of a killed daemon holds the agent's lock; until it ends, nobody starts."""
+    spec = bench.spec(("sh", "-c", "exec sleep 600"))
+    spec.run_dir.mkdir()
+    lock = os.open(spec.run_dir / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    async with asyncio.TaskGroup() as group:
+        starting = group.create_task(bench.sandbox.start(spec))
+        done, _ = await asyncio.wait([starting], timeout=0.5)
+        assert not done
+        assert not spec.log.exists()
+        os.close(lock)
+    await bench.sandbox.kill(spec.agent, starting.result().identity)
+    # And a sandbox that runs does not hold it: the lock is the launcher's alone.
+    again = await bench.sandbox.start(spec)
+    assert await bench.restart().find_left(spec.agent, spec.run_dir) == again.identity
+    await bench.sandbox.kill(spec.agent, again.identity)
 
 
 async def is_tight(bench: RealBench) -> None:
@@ -356,6 +376,7 @@ STORIES: dict[str, Callable[[RealBench], Awaitable[None]]] = {
         what_a_payload_leaves_behind_is_ended,
         outlives_a_starter_that_is_killed,
         a_starter_killed_at_any_moment_leaves_at_most_one,
+        a_start_waits_for_a_launcher_that_is_still_at_work,
         is_tight,
         a_command_run_inside_is_as_tight,
         a_command_run_inside_ends_in_time_and_with_the_sandbox,
