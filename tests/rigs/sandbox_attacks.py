@@ -185,7 +185,7 @@ async def is_tight(bench: RealBench) -> None:
         port = host_server.getsockname()[1]
         other = bench.make_state("other", AGENT_UID + 1 if ROOT else AGENT_UID)
         (other / "secret").write_text("secret")
-        paths = ["/root", "/home", str(bench.top), str(other), "/work", "/sys", "/boot", "/mnt"]
+        paths = ["/root", "/home", str(bench.top), str(other), "/srv", "/sys", "/boot", "/mnt"]
         text = INSIDE.read_text()
         spec = bench.spec(("python3", "-c", text, "/state/report", str(port), *paths))
         spec = dataclasses.replace(spec, env={"HOME": "/state", "GIVEN": "yes"})
