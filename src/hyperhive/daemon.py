@@ -225,12 +225,14 @@ class _Daemon:
         )
         fleet_service = fleet.Fleet(store, clock)
         review_service = review.Review(store, clock)
+        meter = metering.Metering()
         overview_service = overview.Overview(
             store,
             source,
             hive=options.hive_name,
             version=hyperhive.__version__,
             model=options.model,
+            meter=meter,
         )
         homes = _homes(options, provision.locate(options.cache))
         api = agent_server.AgentApi(
@@ -242,7 +244,6 @@ class _Daemon:
             log=log,
         )
         stack.push_async_callback(api.close)
-        meter = metering.Metering()
         gateway = gateway_edge.Gateway(lambda: _upstream(source), meter.add)
         await gateway.start()
         stack.push_async_callback(gateway.close)

@@ -6,7 +6,7 @@ from typing import Any
 
 from hyperhive import ports
 from hyperhive.domain import agents, approvals, events, ids, messages
-from hyperhive.services import lookup, model_source
+from hyperhive.services import lookup, metering, model_source
 from hyperhive.wire import views
 
 MESSAGES_SHOWN = 200
@@ -24,12 +24,14 @@ class Overview:
         hive: str,
         version: str,
         model: str,
+        meter: metering.Metering | None = None,
     ) -> None:
         self._store = store
         self._source = source
         self._hive = hive
         self._version = version
         self._model = model
+        self._meter = meter or metering.Metering()
 
     async def snapshot(self) -> dict[str, Any]:
         """Everything that the dashboard shows, true at ``number``."""
@@ -55,9 +57,15 @@ class Overview:
         return await self._store.read(look)
 
     def agent_row(self, tx: ports.ReadTx, agent: agents.Agent) -> dict[str, Any]:
-        """One agent as every border shows it; the hive's model where it has none of its own."""
+        """One agent as every border shows it; the hive's model where it has none of its own.
+
+        ``gateway`` is what passed the model gateway for it since the daemon started.
+        """
         unread = tx.count_queued(ids.PartyId(agent.id))
-        return views.agent_view(agent, unread) | {"model": agent.model or self._model}
+        return views.agent_view(agent, unread) | {
+            "model": agent.model or self._model,
+            "gateway": self._meter.view(agent.id),
+        }
 
     def agent_rows(self, tx: ports.ReadTx) -> list[dict[str, Any]]:
         """All agents, the manager first."""

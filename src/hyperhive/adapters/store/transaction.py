@@ -1,6 +1,6 @@
 """What a work may do on an SQLite connection: `ports.ReadTx` and `ports.Tx`."""
 
-# ruff: noqa: D102 - ports.py says what each method does
+# ruff: noqa: D102 - the port says what each method does
 from __future__ import annotations
 
 import dataclasses
