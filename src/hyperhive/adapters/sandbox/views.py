@@ -161,6 +161,9 @@ def _scratch(view: View) -> list[orders.Option]:
 
 def _binds(view: View, spec: ports.SandboxSpec) -> list[orders.Option]:
     words: list[orders.Option] = []
+    shelves = _shelves(view, spec)
+    for shelf in shelves:
+        words += ["--perms", "0755", "--size", str(_RUN), "--tmpfs", shelf]
     for bind in spec.binds:
         if not bind.target.startswith("/"):
             raise errors.invalid(f"cannot bind {bind.source} to {bind.target!r}: not absolute")
@@ -173,7 +176,24 @@ def _binds(view: View, spec: ports.SandboxSpec) -> list[orders.Option]:
             )
         flag = "--bind" if bind.writable else "--ro-bind"
         words += [flag, {"source": str(bind.source)}, bind.target]
+    for shelf in shelves:
+        words += ["--remount-ro", shelf]
     return words
+
+
+def _shelves(view: View, spec: ports.SandboxSpec) -> list[str]:
+    """Mount points of a read-only base below which something is bound: nobody can make a
+    place in them, so each becomes a directory in memory first."""
+    if view.base is None or view.overlay:
+        return []
+    targets = {bind.target for bind in spec.binds}
+    return [
+        place
+        for place in MOUNT_POINTS
+        if place not in targets
+        and not _is_loose(place)
+        and any(pathlib.PurePath(target).is_relative_to(place) for target in targets)
+    ]
 
 
 def _is_loose(target: str) -> bool:
@@ -183,6 +203,7 @@ def _is_loose(target: str) -> bool:
 def _can_hold(base: pathlib.Path, bind: ports.Bind, spec: ports.SandboxSpec) -> bool:
     target = pathlib.PurePath(bind.target)
     below = [other.target for other in spec.binds if other is not bind]
-    if _is_loose(bind.target) or any(target.is_relative_to(other) for other in below):
+    places = (*LOOSE, *MOUNT_POINTS, *below)
+    if any(target.is_relative_to(other) for other in places):
         return True
     return (base / bind.target.lstrip("/")).exists()
