@@ -22,6 +22,7 @@ from hyperhive.adapters.sandbox import (
     base_root,
     cgroups,
     layers,
+    log_keeper,
     logs,
     orders,
     pids,
@@ -38,8 +39,6 @@ INSTALL: Final = "apt-get install bubblewrap"
 MINIMUM_VERSION: Final = (0, 8)
 PLACES: Final = ("/usr/bin", "/usr/local/bin", "/bin", "/run/current-system/sw/bin")
 """Where bwrap is looked for; not in PATH, which is the caller's."""
-TRIM_SECONDS: Final = 60.0
-"""How often the log of a sandbox that is waited for is looked at."""
 _END_TIMEOUT: Final = 10.0
 """How long a killed tree may take to be gone; the kernel needs milliseconds."""
 
@@ -69,6 +68,7 @@ class BubblewrapSandbox:
         self._base = base_root.BaseRoot(processes, clock, cache, build_env or {})
         self._runs = records.Registry(cache / "runs")
         self._limits = limits or cgroups.Cgroups()
+        self._log_keeper = log_keeper.LogKeeper()
         self._remains = remains.Remains(self._limits)
         self._overlays: dict[int, bool] = {}
         """By file system: whether it can hold the writable layer of an overlay."""
@@ -199,7 +199,8 @@ class BubblewrapSandbox:
         record = self._record(agent, identity)
         if record is not None:
             # bwrap outside ends with the payload; somebody may have killed it alone, though.
-            await self._watch(record)
+            with self._log_keeper.keep(pathlib.Path(record.log)):
+                await pids.ended(record.watcher)
             if self._exit_code(agent) is None:
                 with contextlib.suppress(ProcessLookupError):
                     await pids.ended(pids.payload(identity))
@@ -209,15 +210,6 @@ class BubblewrapSandbox:
         await self.kill(agent, identity)
         code = self._exit_code(agent) if record else None
         return ports.Exit(code, _reason(code, kills))
-
-    async def _watch(self, record: records.Record) -> None:
-        """Wait for the end of bwrap outside; a look a minute keeps the log from growing."""
-        while True:
-            try:
-                async with asyncio.timeout(TRIM_SECONDS):
-                    return await pids.ended(record.watcher)
-            except TimeoutError:
-                await asyncio.to_thread(logs.trim_log, pathlib.Path(record.log))
 
     # --- inside -------------------------------------------------------------------------
 
