@@ -197,7 +197,11 @@ class _Daemon:
         clock = system_clock.SystemClock()
         processes = host_processes.HostProcesses()
         sandbox = bubblewrap.BubblewrapSandbox(
-            processes, clock, cache=options.cache, view=options.sandbox
+            processes,
+            clock,
+            cache=options.cache,
+            view=options.sandbox,
+            build_env=settings.proxies(settings.environment()),
         )
         await waiting.first(self._prepare(processes, sandbox), self._stopping.wait())
         if self._stopping.is_set():
@@ -299,7 +303,7 @@ class _Daemon:
             await loop.ensure_manager()
             tasks.start("fleet", loop.run())
             tasks.start(
-                "sweep", sweep_loop.SweepLoop(mail, live_log, clock, options.live_days).run()
+                "sweep", sweep_loop.SweepLoop(mail, live_log, clock, options.live_days, log).run()
             )
             log.info("ready", url=url, pid=os.getpid(), version=hyperhive.__version__)
             tasks.start("load tools", api.prepare())

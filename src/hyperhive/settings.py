@@ -102,6 +102,11 @@ def environment() -> dict[str, str]:
     return dict(os.environ)  # noqa: TID251 - the one reader
 
 
+def proxies(env: Mapping[str, str]) -> dict[str, str]:
+    """The host's proxy variables, for what is fetched while preparing it."""
+    return {name: value for name, value in env.items() if name.lower().endswith("_proxy")}
+
+
 def default_home(env: Mapping[str, str]) -> pathlib.Path:
     """``/var/lib/hyperhive`` for root, else ``$XDG_DATA_HOME/hyperhive``."""
     if os.geteuid() == 0:

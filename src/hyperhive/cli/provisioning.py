@@ -10,7 +10,7 @@ from typing import Any
 
 from hyperhive import settings
 from hyperhive.adapters.claude_cli import provision
-from hyperhive.adapters.host import packages
+from hyperhive.adapters.host import apparmor, packages
 from hyperhive.adapters.process import host
 from hyperhive.domain import errors
 
@@ -20,7 +20,8 @@ Report = Callable[[str], None]
 def ensure_host(cache: pathlib.Path, report: Report) -> None:
     """Install what is missing; `HiveError` UNAVAILABLE with the command when we may not."""
     missing = packages.find_missing()
-    if not missing and provision.locate(cache).is_file():
+    confined = packages.may_install() and apparmor.restricts()
+    if not missing and not confined and provision.locate(cache).is_file():
         return
     run(_ensure_host(cache, missing, report))
 
@@ -31,13 +32,12 @@ def build_base(options: settings.Settings, report: Report) -> None:
     from hyperhive.adapters.clock import system
     from hyperhive.adapters.sandbox import bubblewrap
 
-    proxies = {k: v for k, v in settings.environment().items() if k.lower().endswith("_proxy")}
     sandbox = bubblewrap.BubblewrapSandbox(
         host.HostProcesses(),
         system.SystemClock(),
         cache=options.cache,
         view=options.sandbox,
-        build_env=proxies,
+        build_env=settings.proxies(settings.environment()),
     )
     run(sandbox.prepare(report))
 
@@ -71,4 +71,6 @@ async def _ensure_host(cache: pathlib.Path, missing: list[packages.Need], report
         )
     for need in missing:
         report(f"going on without {need.package} ({need.purpose}): {packages.command([need])}")
+    if packages.may_install():
+        await apparmor.allow_bubblewrap(processes, report)
     await provision.ensure(processes, cache, report, env=env)
