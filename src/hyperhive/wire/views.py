@@ -18,12 +18,14 @@ def timestamp(moment: datetime.datetime | None) -> str | None:
 
 def agent_view(agent: agents.Agent, unread: int) -> dict[str, Any]:
     """One agent; ``doing`` is the work in progress or null (S59)."""
+    goes_on = agent.wanted is agents.Wanted.RUNNING
+    start = "starting" if agent.running_epoch == 0 else "restarting"
     doing = {
         agents.Phase.SPAWNING: "spawning",
-        agents.Phase.STARTING: "starting" if agent.running_epoch == 0 else "restarting",
-        agents.Phase.STOPPING: "stopping"
-        if agent.wanted is agents.Wanted.STOPPED
-        else "restarting",
+        # For an instant, between two steps of the fleet loop.
+        agents.Phase.STOPPED: start if goes_on else None,
+        agents.Phase.STARTING: start,
+        agents.Phase.STOPPING: "restarting" if goes_on else "stopping",
     }.get(agent.phase)
     return {
         "id": agent.id,
