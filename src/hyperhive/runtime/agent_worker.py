@@ -18,6 +18,7 @@ import structlog
 
 from hyperhive import ports
 from hyperhive.domain import agents, errors, events, ids, machine
+from hyperhive.runtime import patience
 from hyperhive.services import fleet, lookup, posting, spawning, turns, waiting
 
 GRACE: Final = 8.0
@@ -103,28 +104,50 @@ class AgentWorker:
 
     async def run(self) -> None:
         """Until cancelled: adopt, then step after step."""
-        await self._adopt()
+        clock, log = self._parts.clock, self._parts.log
+        await patience.keep_trying(self._adopt, clock, log, f"agent {self._id}")
         while True:
-            number = self._parts.store.number()
-            agent = await self._row()
-            step = next_step(agent, self._parts.clock.now())
-            if step is Step.CREATE:
-                await self._move(agents.Move.CREATE)
-            elif step is Step.START:
-                await self._start()
-            elif step is Step.STOP:
-                await self._stop(agent)
-            else:
-                await self._rest(agent, number)
+            await patience.keep_trying(self._advance, clock, log, f"agent {self._id}")
+
+    async def _advance(self) -> None:
+        """Do the one next step, or rest until there is one."""
+        number = self._parts.store.number()
+        agent = await self._row()
+        step = next_step(agent, self._parts.clock.now())
+        if step is Step.CREATE:
+            await self._create()
+        elif step is Step.START:
+            await self._start()
+        elif step is Step.STOP:
+            await self._stop(agent)
+        else:
+            await self._rest(agent, number)
 
     async def _rest(self, agent: agents.Agent, number: int) -> None:
-        store, clock = self._parts.store, self._parts.clock
-        waits: list[Awaitable[object]] = [store.changed(events.agent_topic(self._id), number)]
+        parts, clock = self._parts, self._parts.clock
+        ends: list[ports.Exit] = []
+
+        async def watch(identity: agents.SandboxIdentity) -> None:
+            ends.append(await parts.sandbox.wait(self._id, identity))
+
+        waits: list[Awaitable[object]] = [parts.store.changed(events.agent_topic(self._id), number)]
         if agent.phase is agents.Phase.RUNNING and agent.sandbox is not None:
-            waits.append(self._note_exit(agent.sandbox))
+            waits.append(watch(agent.sandbox))
         elif agent.phase is agents.Phase.CRASHED and agent.retry_at is not None:
             waits.append(clock.sleep((agent.retry_at - clock.now()).total_seconds()))
         await waiting.first(*waits)
+        # Written here and not in the race: a write goes on when its caller is cancelled, and
+        # the next step would be taken from a row that is changing.
+        for end in ends:
+            await self._note_exit(end)
+
+    async def _create(self) -> None:
+        def work(tx: ports.Tx) -> None:
+            row = lookup.require_agent(tx, self._id)
+            self._write(tx, row, agents.Move.CREATE, "")
+            self._settle_unwanted(tx, row)
+
+        await self._parts.store.write(work)
 
     async def _adopt(self) -> None:
         """After a start of the daemon: take up a sandbox that runs, note one that does not."""
@@ -171,14 +194,18 @@ class AgentWorker:
     async def _start(self) -> None:
         agent = await self._move(agents.Move.START)
         parts = self._parts
+        begun: list[agents.SandboxIdentity] = []
         try:
             spec = await parts.spec(agent)
             await parts.doors.open(agent, spec)
             started = await parts.sandbox.start(spec)
+            begun.append(started.identity)
             await parts.doors.attach(agent, started.listeners)
         except errors.HiveError as error:
             parts.log.warning("cannot start", agent=agent.name, reason=error.message)
             await parts.doors.close(self._id)
+            for identity in begun:
+                await parts.sandbox.kill(self._id, identity)
             await self._failed(agents.Move.FAIL, error.message)
             return
 
@@ -216,31 +243,43 @@ class AgentWorker:
         if identity is None:
             spec = await parts.spec(agent)
             identity = await parts.sandbox.find_left(self._id, spec.run_dir)
-        at_once = await parts.store.read(lambda tx: tx.get_value(fleet.kill_key(self._id)))
         if identity is not None:
-            if at_once:
-                await parts.sandbox.kill(self._id, identity)
-            else:
-                await parts.sandbox.stop(self._id, identity, GRACE)
+            await self._end(identity)
         await parts.doors.close(self._id)
 
         def work(tx: ports.Tx) -> None:
             row = lookup.require_agent(tx, self._id)
-            note = f"killed: {row.start_reason}" if at_once else ""
+            order = fleet.stop_order(tx, self._id)
             row = dataclasses.replace(row, sandbox=None, start_reason=reason or row.start_reason)
-            self._write(tx, row, agents.Move.STOPPED, note)
+            self._write(tx, row, agents.Move.STOPPED, order.note if order else "")
             self._parts.turns.lose_in(
                 tx, lookup.require_agent(tx, self._id), "the sandbox was stopped"
             )
-            if at_once:
-                tx.delete_value(fleet.kill_key(self._id))
-                self._tell_manager(tx, row, "killed")
+            self._settle_unwanted(tx, row)
+            if order is not None:
+                fleet.forget_stop_order(tx, self._id)
+                if order.at_once:
+                    self._tell_manager(tx, row, "killed")
 
         await parts.store.write(work)
         parts.log.info("stopped", agent=agent.name)
 
-    async def _note_exit(self, identity: agents.SandboxIdentity) -> None:
-        end = await self._parts.sandbox.wait(self._id, identity)
+    async def _end(self, identity: agents.SandboxIdentity) -> None:
+        """End the sandbox, with grace unless somebody wants it killed, also while it has grace."""
+        sandbox = self._parts.sandbox
+        await waiting.first(sandbox.stop(self._id, identity, GRACE), self._until_killed())
+        await sandbox.kill(self._id, identity)
+
+    async def _until_killed(self) -> None:
+        store = self._parts.store
+        while True:
+            number = store.number()
+            order = await store.read(lambda tx: fleet.stop_order(tx, self._id))
+            if order is not None and order.at_once:
+                return
+            await store.changed(events.agent_topic(self._id), number)
+
+    async def _note_exit(self, end: ports.Exit) -> None:
         await self._parts.doors.close(self._id)
         code = "" if end.code is None else f" (exit code {end.code})"
         await self._failed(agents.Move.EXITED, f"{end.reason}{code}")
@@ -286,6 +325,12 @@ class AgentWorker:
 
         await parts.store.write(work)
         parts.log.warning("failed", agent=self._id, note=note)
+
+    def _settle_unwanted(self, tx: ports.Tx, row: agents.Agent) -> None:
+        """End the approval of a spawn that nobody wants any more; else it would build for ever."""
+        if row.wanted is agents.Wanted.STOPPED:
+            note = "it was stopped before it had started"
+            spawning.settle(tx, self._parts.clock, row, ok=False, note=note)
 
     def _tell_manager(self, tx: ports.Tx, about: agents.Agent, event: str) -> None:
         if about.role is agents.Role.MANAGER:

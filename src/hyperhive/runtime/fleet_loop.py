@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hyperhive import ports
 from hyperhive.domain import agents, events, ids
-from hyperhive.runtime import agent_worker, supervisor
+from hyperhive.runtime import agent_worker, patience, supervisor
 from hyperhive.services import spawning
 
 
@@ -39,7 +39,7 @@ class FleetLoop:
         store = self._parts.store
         while True:
             number = store.number()
-            await self.run_once()
+            await patience.keep_trying(self.run_once, self._parts.clock, self._parts.log, "fleet")
             await store.changed(events.FLEET, number)
 
     async def run_once(self) -> None:

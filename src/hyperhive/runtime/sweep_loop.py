@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime
 
+import structlog
+
 from hyperhive import ports
+from hyperhive.runtime import patience
 from hyperhive.services import messaging
 
 PERIOD = 3600.0
@@ -19,16 +22,18 @@ class SweepLoop:
         live_log: ports.LiveLog,
         clock: ports.Clock,
         live_days: float,
+        log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self._mail = mail
         self._live_log = live_log
         self._clock = clock
         self._live_days = live_days
+        self._log = log
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self.run_once()
+            await patience.keep_trying(self.run_once, self._clock, self._log, "sweep")
             await self._clock.sleep(PERIOD)
 
     async def run_once(self) -> None:

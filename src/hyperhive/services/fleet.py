@@ -6,8 +6,9 @@ These verbs only write what is wanted. The fleet loop makes it true.
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from hyperhive import ports
 from hyperhive.domain import access, agents, errors, events, ids
@@ -44,15 +45,11 @@ class Fleet:
 
     async def stop(self, caller: access.Caller, name: str, reason: str = "") -> agents.Agent:
         """Want an agent stopped; its harness gets the time to end its turn."""
-        return await self._order(caller, name, "stop", lambda agent: self._stopped(agent, caller))
+        return await self._order(caller, name, "stop", _stopped, stop=_Stop.WITH_GRACE, why=reason)
 
     async def kill(self, caller: access.Caller, name: str, reason: str = "") -> agents.Agent:
         """Want an agent stopped now: the whole process tree ends at once; state is kept."""
-
-        def change(agent: agents.Agent) -> agents.Agent:
-            return self._stopped(agent, caller)
-
-        return await self._order(caller, name, "kill", change, at_once=True)
+        return await self._order(caller, name, "kill", _stopped, stop=_Stop.AT_ONCE, why=reason)
 
     async def set_status(self, caller: access.Caller, text: str) -> agents.Agent:
         """Show one line about the caller's work on the page."""
@@ -104,7 +101,8 @@ class Fleet:
         verb: str,
         change: Callable[[agents.Agent], agents.Agent],
         *,
-        at_once: bool = False,
+        stop: _Stop | None = None,
+        why: str = "",
     ) -> agents.Agent:
         access.require(caller, access.Right.MANAGER, f"{verb} an agent")
 
@@ -113,11 +111,13 @@ class Fleet:
             if agent.role is agents.Role.MANAGER and not caller.is_operator:
                 raise errors.forbidden(f"cannot {verb} the manager: only the operator may")
             changed = change(agent)
-            if at_once:
-                tx.put_value(kill_key(agent.id), True)
+            if stop is not None:
+                note = f"{_PAST[stop]} by {caller.name}" + (f": {why}" if why else "")
+                value = {"at_once": stop is _Stop.AT_ONCE, "note": note[:REASON_MAX]}
+                tx.put_value(_stop_key(agent.id), value)
             else:
-                tx.delete_value(kill_key(agent.id))
-            if changed != agent or at_once:
+                forget_stop_order(tx, agent.id)
+            if changed != agent or stop is _Stop.AT_ONCE:
                 tx.update_agent(changed)
                 tx.record(
                     events.Event(
@@ -143,13 +143,41 @@ class Fleet:
             start_reason=f"{reason} (by {caller.name})"[:REASON_MAX],
         )
 
-    def _stopped(self, agent: agents.Agent, caller: access.Caller) -> agents.Agent:
-        return dataclasses.replace(agent, wanted=agents.Wanted.STOPPED, retry_at=None)
+
+class _Stop(enum.Enum):
+    """How a sandbox is to end."""
+
+    WITH_GRACE = "with grace"
+    AT_ONCE = "at once"
 
 
-_UP = frozenset({agents.Phase.RUNNING, agents.Phase.STARTING, agents.Phase.SPAWNING})
+_PAST: Final = {_Stop.WITH_GRACE: "stopped", _Stop.AT_ONCE: "killed"}
+_UP: Final = frozenset({agents.Phase.RUNNING, agents.Phase.STARTING, agents.Phase.SPAWNING})
 
 
-def kill_key(agent: ids.AgentId) -> str:
-    """The name of the value that says: end the sandbox without grace."""
-    return f"kill:{agent}"
+@dataclasses.dataclass(frozen=True, slots=True)
+class StopOrder:
+    """What the fleet loop must know to carry a stop out; there is one until it has ended."""
+
+    at_once: bool
+    note: str
+    """Who asked, and why; shown with the stopped agent."""
+
+
+def stop_order(tx: ports.ReadTx, agent: ids.AgentId) -> StopOrder | None:
+    """The stop that was asked for last; None when a start came after it, or it is done."""
+    value = tx.get_value(_stop_key(agent))
+    return None if value is None else StopOrder(value["at_once"], value["note"])
+
+
+def forget_stop_order(tx: ports.Tx, agent: ids.AgentId) -> None:
+    """It has been carried out, or a start has overruled it."""
+    tx.delete_value(_stop_key(agent))
+
+
+def _stopped(agent: agents.Agent) -> agents.Agent:
+    return dataclasses.replace(agent, wanted=agents.Wanted.STOPPED, retry_at=None)
+
+
+def _stop_key(agent: ids.AgentId) -> str:
+    return f"stop:{agent}"

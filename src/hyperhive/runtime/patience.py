@@ -1,0 +1,40 @@
+"""Loops outlive what is only for now: a full disk, a host that is stuck for a while.
+
+A store that is broken for good ends the daemon by itself (``on_broken``); a loop need not.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from hyperhive import ports
+from hyperhive.domain import errors
+
+PAUSES: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""Seconds before the next attempt; the last one repeats."""
+
+
+async def keep_trying(
+    step: Callable[[], Awaitable[None]],
+    clock: ports.Clock,
+    log: structlog.typing.FilteringBoundLogger,
+    what: str,
+) -> None:
+    """Carry out *step*, and again after a pause while it is UNAVAILABLE; all else is raised.
+
+    *step* must look at the facts anew each time: half of it may have been done.
+    """
+    for pause in itertools.chain(PAUSES, itertools.repeat(PAUSES[-1])):
+        try:
+            await step()
+        except errors.HiveError as error:
+            if error.kind is not errors.ErrorKind.UNAVAILABLE:
+                raise
+            log.warning("cannot go on yet", task=what, reason=error.message, again_in=pause)
+        else:
+            return
+        await clock.sleep(pause)
