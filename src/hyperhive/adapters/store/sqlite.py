@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import pathlib
 import sqlite3
+import sys
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
@@ -21,6 +22,9 @@ T = TypeVar("T")
 
 BUSY_SECONDS: Final = 5.0
 """How long to wait for somebody who looks at the file with another program."""
+
+HANDOVER_SECONDS: Final = 0.0002
+"""The interpreter's switch interval (sys.setswitchinterval) in a process with a store."""
 
 
 class SqliteStore:
@@ -58,6 +62,9 @@ class SqliteStore:
         called once, on the event loop, when the disk has failed and the daemon should exit.
         """
         store = cls(path, clock, on_broken, schema.load_steps() if steps is None else steps)
+        # The loop and the writer hand over thousands of times a second. With the default of 5 ms
+        # the one that computes may keep the other, just back from the disk, waiting that long.
+        sys.setswitchinterval(min(sys.getswitchinterval(), HANDOVER_SECONDS))
         store._feed = feed.Feed(await store._writer.start())
         store._reader.start()
         return store
