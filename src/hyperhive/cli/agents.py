@@ -107,11 +107,11 @@ def _ask(verb: str, done: str) -> click.Command:
         else:
             show.echo(f"{show.clean(name)}: {done}")
 
-    run.__doc__ = _HELP[verb]
+    run.__doc__ = ORDERS[verb]
     return click.command(verb)(run)
 
 
-_HELP = {
+ORDERS = {
     "start": "Start the agent NAME; one that crashed too often is given a fresh count.",
     "stop": "Stop the agent NAME: its processes get time to end. It stays stopped until started.",
     "restart": "Stop the agent NAME and start it again. Its mail and its session are kept.",
