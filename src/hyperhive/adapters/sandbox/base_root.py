@@ -30,6 +30,11 @@ PACKAGES: Final = (
 INSTALL: Final = "apt-get install mmdebstrap"
 RECIPE: Final = 1
 """Grows when the way of building changes, so that a new root is built."""
+_TIED: Final = ("setpriv", "--pdeathsig", "KILL", "--")
+"""Dies with us, also when we are killed and can end nothing (prctl(2), PR_SET_PDEATHSIG)."""
+_APART: Final = ("unshare", "--mount", "--mount-proc", "--pid", "--fork", "--kill-child", "--")
+"""As root mmdebstrap mounts below the new root: a killed build must not leave that to the host."""
+_REMOVE_ROUNDS: Final = 5
 BUILD_TIMEOUT: Final = 3600.0
 _STEPS: Final = (
     "running apt-get", "downloading", "extracting", "installing", "cleaning", "creating",
@@ -119,6 +124,7 @@ class BaseRoot:
         try:
             result = await self._processes.run(
                 [
+                    *_TIED, *(_APART if mode == "root" else ()),
                     "mmdebstrap", f"--mode={mode}", "--variant=minbase",
                     f"--include={','.join(PACKAGES)}",
                     *(f"--aptopt={option}" for option in await self._apt_options()),
@@ -214,9 +220,23 @@ class BaseRoot:
                 return _closing(lock)
 
     async def _remove(self, path: pathlib.Path) -> None:
-        """Remove what an interrupted build left, without following it into other mounts."""
-        await self._processes.run(
-            ["rm", "-rf", "--one-file-system", str(path)], timeout=BUILD_TIMEOUT
+        """Remove what an interrupted build left, without following it into other mounts.
+
+        `HiveError` UNAVAILABLE when something keeps it there.
+        """
+        said = ""
+        for _ in range(_REMOVE_ROUNDS):
+            result = await self._processes.run(
+                ["rm", "-rf", "--one-file-system", str(path)], timeout=BUILD_TIMEOUT
+            )
+            if result.code == 0:
+                return
+            said = result.stderr.decode("utf-8", "replace").strip()
+            # The last processes of a killed build may still be writing.
+            await self._clock.sleep(0.2)
+        raise errors.unavailable(
+            f"cannot remove {path}, left by an interrupted build: {said[-200:]}; "
+            "remove it by hand (it may hold mounts: see /proc/mounts)"
         )
 
 
