@@ -477,3 +477,33 @@ def test_every_tool_is_in_the_table_once_with_a_right() -> None:
     assert len(tools.BY_NAME) == len(tools.TOOLS)
     assert {tool.right for tool in tools.TOOLS} == {access.Right.AGENT, access.Right.MANAGER}
     assert [tool.name for tool in tools.TOOLS] == EVERYBODY + MANAGERS
+
+
+@pytest.mark.parametrize("moment", range(12))
+def test_mail_that_comes_as_a_turn_is_interrupted_is_heard_or_waits(
+    open_hive: Open, moment: int
+) -> None:
+    """A parked `recv` is ended by the finish, perhaps just as it leases what has come."""
+
+    async def story() -> None:
+        async with open_hive("bob") as hive:
+            bob = await hive.connect("bob")
+            turn = await hive.take_turn(bob, "bob")
+            await bob.ask("mcp", turn=turn, key="warm", message=rpc("w", "tools/list"))
+            message = rpc("1", "tools/call", name="recv", arguments={"wait_seconds": 100})
+            params = {"turn": turn, "key": "k", "message": message}
+            await bob.send(id=500, method="mcp", params=params)
+            while not hive.store._feed._waiters:
+                await asyncio.sleep(0)
+            sent = await hive.mail.send(hive.olga, "bob", "just now")
+            for _ in range(moment):
+                await asyncio.sleep(0)
+            report = {"turn": turn, "outcome": "interrupted"}
+            await bob.send(id=501, method="finish", params=report)
+            answers = [await bob.read(), await bob.read()]
+            heard = any("just now" in json.dumps(answer) for answer in answers)
+            row = await hive.store.read(lambda tx: tx.get_message(sent.id))
+            state = messages.MessageState.HANDLED if heard else messages.MessageState.QUEUED
+            assert (row.state, row.deliveries) == (state, 1 if heard else 0)
+
+    asyncio.run(story())

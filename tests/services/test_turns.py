@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
 from hyperhive.domain import agents, errors, events, ids, messages, turns
+from hyperhive.services import pauses
 from hyperhive.services.turns import FinishReport
 
 
@@ -297,5 +299,98 @@ def test_taking_again_does_not_repeat_what_recv_took(make_desk):
         assert [m.body for m in taken] == ["second"]
         again = await desk.turns.take(bob.id, "boot")
         assert [m["body"] for m in again["messages"]] == ["first"]
+
+    asyncio.run(story())
+
+
+def test_what_a_receive_took_that_nobody_heard_of_goes_back(make_desk):
+    async def story():
+        desk = make_desk()
+        bob = await desk.agent("bob")
+        for body in ("first", "heard", "unheard"):
+            await desk.mail.send(desk.olga, "bob", body)
+        turn = (await desk.turns.take(bob.id, "boot"))["turn"]
+        await desk.mail.receive(bob.id, turn, wait_seconds=0, count=1, key="one.0")
+        await desk.mail.receive(bob.id, turn, wait_seconds=0, count=1, key="two.0")
+        await desk.turns.finish(
+            bob.id, turn, FinishReport(turns.Outcome.INTERRUPTED), unheard=["two", "three"]
+        )
+        assert await _states(desk, "bob") == [
+            ("first", messages.MessageState.HANDLED, 1),
+            ("heard", messages.MessageState.HANDLED, 1),
+            ("unheard", messages.MessageState.QUEUED, 0),
+        ]
+
+    asyncio.run(story())
+
+
+def test_an_agent_whose_mail_is_dead_does_not_seem_to_try_again(make_desk):
+    async def story():
+        desk = make_desk()
+        bob = await desk.agent("bob")
+        await desk.mail.send(desk.olga, "bob", "poison")
+        for _ in range(5):
+            desk.clock.advance(1000)
+            plan = await desk.turns.take(bob.id, "boot")
+            await desk.turns.finish(bob.id, plan["turn"], FinishReport(turns.Outcome.FAILED, "no"))
+        row = await desk.row("bob")
+        assert (row.turn_state, row.turn_note) == (agents.TurnState.IDLE, "")
+        await desk.mail.send(desk.olga, "bob", "good")
+        plan = await asyncio.wait_for(desk.turns.take(bob.id, "boot"), 5)
+        assert plan["messages"][0]["body"] == "good"
+
+    asyncio.run(story())
+
+
+def test_a_restarted_agent_tries_again_at_once(make_desk):
+    async def story():
+        desk = make_desk()
+        bob = await desk.agent("bob")
+        await desk.mail.send(desk.olga, "bob", "first")
+        plan = await desk.turns.take(bob.id, "boot")
+        await desk.turns.finish(bob.id, plan["turn"], FinishReport(turns.Outcome.NEEDS_LOGIN))
+        row = await desk.row("bob")
+        await desk.store.write(lambda tx: desk.turns.lose_in(tx, row, "stopped"))
+        await desk.turns.hello(bob.id, "boot-2")
+        assert (await desk.row("bob")).turn_state is agents.TurnState.IDLE
+        await asyncio.wait_for(desk.turns.take(bob.id, "boot-2"), 5)
+
+    asyncio.run(story())
+
+
+def test_the_manager_hears_that_a_peer_needs_a_login_and_has_one_again(make_desk):
+    async def story():
+        desk = make_desk()
+        await desk.agent("manager")
+        bob = await desk.agent("bob")
+        await desk.mail.send(desk.olga, "bob", "first")
+        plan = await desk.turns.take(bob.id, "boot")
+        await desk.turns.finish(bob.id, plan["turn"], FinishReport(turns.Outcome.NEEDS_LOGIN))
+        await desk.store.write(lambda tx: tx.put_value("model_source", {"number": 2}))
+        plan = await desk.turns.take(bob.id, "boot")
+        await desk.turns.finish(bob.id, plan["turn"], FinishReport(turns.Outcome.OK))
+        heard = [json.loads(body) for body, _, _ in await _states(desk, "manager")]
+        assert heard == [
+            {"event": "needs_login", "agent": "bob"}, {"event": "logged_in", "agent": "bob"},
+        ]  # fmt: skip
+
+    asyncio.run(story())
+
+
+def test_the_pause_after_a_limit_without_a_time_grows(make_desk):
+    async def story():
+        desk = make_desk()
+        bob = await desk.agent("bob")
+        await desk.mail.send(desk.olga, "bob", "first")
+        waits = []
+        for _ in range(7):
+            plan = await desk.turns.take(bob.id, "boot")
+            report = FinishReport(turns.Outcome.RATE_LIMITED, "limit")
+            await desk.turns.finish(bob.id, plan["turn"], report)
+            waits.append(
+                await desk.store.read(lambda tx: pauses.seconds_left(tx, bob.id, desk.clock.now()))
+            )
+            desk.clock.advance(waits[-1] + 1)
+        assert waits == [300, 600, 1200, 2400, 3600, 3600, 3600]
 
     asyncio.run(story())

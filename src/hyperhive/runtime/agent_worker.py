@@ -259,7 +259,7 @@ class AgentWorker:
             if order is not None:
                 fleet.forget_stop_order(tx, self._id)
                 if order.at_once:
-                    self._tell_manager(tx, row, "killed")
+                    posting.tell_manager(tx, parts.clock.now(), row, "killed")
 
         await parts.store.write(work)
         parts.log.info("stopped", agent=agent.name)
@@ -321,7 +321,7 @@ class AgentWorker:
                     f"Look at its log, then start it again.",
                 )
             if move is agents.Move.EXITED:
-                self._tell_manager(tx, row, "container_crash")
+                posting.tell_manager(tx, now, row, "container_crash")
 
         await parts.store.write(work)
         parts.log.warning("failed", agent=self._id, note=note)
@@ -331,13 +331,6 @@ class AgentWorker:
         if row.wanted is agents.Wanted.STOPPED:
             note = "it was stopped before it had started"
             spawning.settle(tx, self._parts.clock, row, ok=False, note=note)
-
-    def _tell_manager(self, tx: ports.Tx, about: agents.Agent, event: str) -> None:
-        if about.role is agents.Role.MANAGER:
-            return
-        manager = tx.find_agent(ids.MANAGER_NAME)
-        if manager is not None:
-            posting.post_event(tx, self._parts.clock.now(), manager, event, agent=about.name)
 
     async def _row(self) -> agents.Agent:
         return await self._parts.store.read(lambda tx: lookup.require_agent(tx, self._id))

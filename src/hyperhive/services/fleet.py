@@ -19,13 +19,19 @@ REASON_MAX = 500
 
 
 class Fleet:
-    """Verbs over agents."""
+    """Verbs over agents.
+
+    With *once* (`posting.once_key`) a repetition of a call that has been heard changes nothing:
+    what others have wanted since stays wanted.
+    """
 
     def __init__(self, store: ports.Store, clock: ports.Clock) -> None:
         self._store = store
         self._clock = clock
 
-    async def start(self, caller: access.Caller, name: str, reason: str = "") -> agents.Agent:
+    async def start(
+        self, caller: access.Caller, name: str, reason: str = "", *, once: str | None = None
+    ) -> agents.Agent:
         """Want an agent running; no change when it already is or is about to be."""
 
         def change(agent: agents.Agent) -> agents.Agent:
@@ -33,21 +39,25 @@ class Fleet:
                 return agent
             return self._wanted_running(agent, caller, reason or "started")
 
-        return await self._order(caller, name, "start", change)
+        return await self._order(caller, name, "start", change, once=once)
 
-    async def restart(self, caller: access.Caller, name: str, reason: str = "") -> agents.Agent:
+    async def restart(
+        self, caller: access.Caller, name: str, reason: str = "", *, once: str | None = None
+    ) -> agents.Agent:
         """Want a fresh sandbox; two restarts asked for at once are one."""
 
         def change(agent: agents.Agent) -> agents.Agent:
             return self._wanted_running(agent, caller, reason or "restarted")
 
-        return await self._order(caller, name, "restart", change)
+        return await self._order(caller, name, "restart", change, once=once)
 
     async def stop(self, caller: access.Caller, name: str, reason: str = "") -> agents.Agent:
         """Want an agent stopped; its harness gets the time to end its turn."""
         return await self._order(caller, name, "stop", _stopped, stop=_Stop.WITH_GRACE, why=reason)
 
-    async def kill(self, caller: access.Caller, name: str, reason: str = "") -> agents.Agent:
+    async def kill(
+        self, caller: access.Caller, name: str, reason: str = "", *, once: str | None = None
+    ) -> agents.Agent:
         """Want an agent stopped now: the whole process tree ends at once; state is kept."""
         return await self._order(caller, name, "kill", _stopped, stop=_Stop.AT_ONCE, why=reason)
 
@@ -110,6 +120,10 @@ class Fleet:
             agent = lookup.require_named(tx, name)
             if agent.role is agents.Role.MANAGER and not caller.is_operator:
                 raise errors.forbidden(f"cannot {verb} the manager: only the operator may")
+            if once is not None:
+                if tx.get_value(once) is not None:
+                    return agent
+                tx.put_value(once, agent.id)
             changed = change(agent)
             if stop is not None:
                 note = f"{_PAST[stop]} by {caller.name}" + (f": {why}" if why else "")

@@ -200,7 +200,7 @@ class Messaging:
     async def sweep(self) -> int:
         """Delete mail that was handled more than 30 days ago and return how much it was.
 
-        What made the receives of ended turns repeatable goes too.
+        What made the calls of ended turns repeatable goes too.
         """
         before = self._clock.now() - messages.HANDLED_KEPT
         deleted = 0
@@ -212,7 +212,7 @@ class Messaging:
                 tx.record(events.Event(events.EventKind.MESSAGES_SWEPT, text=text))
             return count
 
-        await self._store.write(posting.forget_receives)
+        await self._store.write(posting.forget_calls)
         while True:
             count = await self._store.write(work)
             deleted += count

@@ -15,6 +15,8 @@ from hyperhive.wire import views
 
 SECONDS: Final = (5.0, 15.0, 60.0, 300.0)
 """Between a failed turn and the next try, by failures in a row; the last one repeats."""
+LIMITED_SECONDS: Final = (300.0, 600.0, 1200.0, 2400.0, 3600.0)
+"""The same after a rate limit whose end was not named."""
 
 
 def seconds_left(tx: ports.ReadTx, agent: ids.AgentId, now: datetime.datetime) -> float | None:
@@ -48,10 +50,12 @@ def begin(
         until = None
     elif outcome is turns.Outcome.RATE_LIMITED:
         named = retry_at is not None and retry_at > now.timestamp()
-        until = retry_at if named else now.timestamp() + SECONDS[-1]
+        grown = LIMITED_SECONDS[min(failures, len(LIMITED_SECONDS)) - 1]
+        until = retry_at if named else now.timestamp() + grown
+    source = tx.get_value("model_source")
     tx.put_value(
         _key(agent),
-        {"until": until, "failures": failures, "source": tx.get_value("model_source")},
+        {"until": until, "failures": failures, "source": source, "outcome": outcome.value},
     )
     if until is None:
         return note or "the model's side refused the credential"
@@ -59,9 +63,13 @@ def begin(
     return f"{note or 'the turn failed'}; next try at {views.timestamp(moment)}"
 
 
-def clear(tx: ports.Tx, agent: ids.AgentId) -> None:
-    """Forget the pause and the failures in a row."""
+def clear(tx: ports.Tx, agent: ids.AgentId) -> turns.Outcome | None:
+    """Forget the pause and the failures in a row; return how the last of them ended, if any did."""
+    pause = tx.get_value(_key(agent))
+    if pause is None:
+        return None
     tx.delete_value(_key(agent))
+    return turns.Outcome(pause.get("outcome", turns.Outcome.FAILED.value))
 
 
 def _key(agent: ids.AgentId) -> str:

@@ -16,6 +16,7 @@ from hyperhive.domain import agents, events, ids, machine, messages, turns
 from hyperhive.domain.messages import Message, MessageState, MessageType, Move
 
 _RECEIVED: Final = "received:"
+_ONCE: Final = "once:"
 
 
 def post(
@@ -116,6 +117,30 @@ def give_back(tx: ports.Tx, now: datetime.datetime, leased: Sequence[Message]) -
     return returned
 
 
+def give_back_unheard(
+    tx: ports.Tx, now: datetime.datetime, turn: ids.TurnId, keys: Sequence[str]
+) -> None:
+    """Return what the receives of *keys* have leased though their answer reached nobody.
+
+    It does not count as a delivery, and is not marked as one.
+    """
+    numbers: set[ids.MessageId] = set()
+    for key in keys:
+        for taken in tx.list_values(received_key(turn, key)).values():
+            numbers.update(taken)
+    unheard = [message for message in tx.list_leased(lease=turn) if message.id in numbers]
+    give_back(tx, now, [dataclasses.replace(m, deliveries=m.deliveries - 1) for m in unheard])
+
+
+def tell_manager(
+    tx: ports.Tx, now: datetime.datetime, about: agents.Agent, event: str, /, **fields: Any
+) -> None:
+    """Mail the event *event* about an agent to the manager; nothing about the manager itself."""
+    manager = tx.find_agent(ids.MANAGER_NAME)
+    if manager is not None and manager.id != about.id:
+        post_event(tx, now, manager, event, agent=about.name, **fields)
+
+
 def _tell_of_death(
     tx: ports.Tx, now: datetime.datetime, message: Message, turn: ids.TurnId | None
 ) -> None:
@@ -186,9 +211,14 @@ def received_key(turn: ids.TurnId, key: str) -> str:
     return f"{_RECEIVED}{turn}:{key}"
 
 
-def forget_receives(tx: ports.Tx) -> None:
-    """Drop what is remembered of the receives of turns that have ended."""
-    for key in tx.list_values(_RECEIVED):
+def once_key(turn: ids.TurnId, key: str) -> str:
+    """The name of the value that remembers what a repeatable call of a turn has done."""
+    return f"{_ONCE}{turn}:{key}"
+
+
+def forget_calls(tx: ports.Tx) -> None:
+    """Drop what is remembered of the repeatable calls of turns that have ended."""
+    for key in [*tx.list_values(_RECEIVED), *tx.list_values(_ONCE)]:
         turn = tx.get_turn(ids.TurnId(key.split(":")[1]))
         if turn is None or turn.outcome is not turns.Outcome.RUNNING:
             tx.delete_value(key)

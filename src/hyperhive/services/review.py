@@ -22,14 +22,26 @@ class Review:
         self._clock = clock
 
     async def request_spawn(
-        self, caller: access.Caller, name: str, description: str
+        self, caller: access.Caller, name: str, description: str, *, once: str | None = None
     ) -> approvals.Approval:
-        """Queue a spawn for the operator; the same request again returns the one that waits."""
+        """Queue a spawn for the operator; the same request again returns the one that waits.
+
+        With *once* (`posting.once_key`) a repetition returns what the first call made, also
+        when that has been decided and carried out meanwhile.
+        """
         access.require(caller, access.Right.MANAGER, "request a spawn")
         agent_name, description = _check_spawn(name, description)
-        return await self._store.write(
-            lambda tx: self._request(tx, caller, agent_name, description)
-        )
+
+        def work(tx: ports.Tx) -> approvals.Approval:
+            made = None if once is None else tx.get_value(once)
+            if made is not None:
+                return require_approval(tx, made)
+            approval = self._request(tx, caller, agent_name, description)
+            if once is not None:
+                tx.put_value(once, approval.id)
+            return approval
+
+        return await self._store.write(work)
 
     async def spawn(self, caller: access.Caller, name: str, description: str) -> approvals.Approval:
         """Request and approve in one step: the operator's own right."""

@@ -8,27 +8,16 @@ failure is running. So an idle agent costs nothing, and nobody polls.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from hyperhive import ports
 from hyperhive.domain import access, agents, errors, events, ids, messages, turns
-from hyperhive.services import lookup, pauses, posting, prompts, waiting
-from hyperhive.wire import agent_protocol, views
+from hyperhive.services import lookup, pauses, plans, posting, waiting
+from hyperhive.services.plans import TurnSettings
+from hyperhive.wire import agent_protocol
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class TurnSettings:
-    """What every turn plan carries besides the mail."""
-
-    hive: str
-    pronouns: str
-    model: str
-    warm_seconds: float
-    warm_bytes: int
-    max_retries: int
-    turn_seconds: float
-    tools: tuple[str, ...]
+__all__ = ["FinishReport", "TurnSettings", "Turns"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,8 +108,18 @@ class Turns:
 
         await self._store.write(work)
 
-    async def finish(self, agent_id: ids.AgentId, turn: ids.TurnId, report: FinishReport) -> None:
-        """End a turn: settle or return its mail. Saying it twice is harmless."""
+    async def finish(
+        self,
+        agent_id: ids.AgentId,
+        turn: ids.TurnId,
+        report: FinishReport,
+        unheard: Sequence[str] = (),
+    ) -> None:
+        """End a turn: settle or return its mail. Saying it twice is harmless.
+
+        *unheard* are the keys of receives that were ended without an answer: what they had
+        leased by then nobody has read, so it goes back however the turn ended.
+        """
         if report.outcome is turns.Outcome.RUNNING or report.outcome is turns.Outcome.LOST:
             raise errors.invalid(f"cannot finish a turn as {report.outcome.value}")
 
@@ -131,6 +130,7 @@ class Turns:
                 raise errors.not_found(f"cannot finish: no turn {turn} of {agent.name}")
             if row.outcome is not turns.Outcome.RUNNING:
                 return
+            posting.give_back_unheard(tx, self._clock.now(), turn, unheard)
             self._end(tx, agent, row, report)
 
         await self._store.write(work)
@@ -187,8 +187,12 @@ class Turns:
     # --- inside transactions -----------------------------------------------------------
 
     def lose_in(self, tx: ports.Tx, agent: agents.Agent, note: str) -> None:
-        """In a transaction: the sandbox of *agent* ended; its turn is lost, its mail returns."""
+        """In a transaction: the sandbox of *agent* ended; its turn is lost, its mail returns.
+
+        A pause ends too: whoever starts the agent again wants it to try again.
+        """
         self._lose(tx, agent, note)
+        pauses.clear(tx, agent.id)
         self._set_state(tx, lookup.require_agent(tx, agent.id), agents.TurnState.OFFLINE, "")
 
     def _pause_before_turn(
@@ -201,7 +205,7 @@ class Turns:
             return None
         if agent.wanted is not agents.Wanted.RUNNING or not self._credential():
             return float("inf")
-        if tx.count_queued(ids.PartyId(agent_id)) == 0:
+        if not _has_mail(tx, agent_id):
             return float("inf")
         return pauses.seconds_left(tx, agent_id, self._clock.now())
 
@@ -258,27 +262,7 @@ class Turns:
         row: turns.Turn,
         leased: list[messages.Message],
     ) -> dict[str, Any]:
-        return {
-            "turn": row.id,
-            "model": row.model,
-            "session": agent.session_id,
-            "resume": agent.session_started,
-            "system_prompt": prompts.render(
-                agent, hive=self._settings.hive, pronouns=self._settings.pronouns
-            ),
-            "woke_by": row.woke_by,
-            "messages": [wire_message(message) for message in leased],
-            "unread": tx.count_queued(ids.PartyId(agent.id)),
-            "settings": {
-                "warm_seconds": self._settings.warm_seconds,
-                "warm_bytes": self._settings.warm_bytes,
-                "max_retries": self._settings.max_retries,
-                "turn_seconds": self._settings.turn_seconds,
-                "credential": self._credential(),
-                "tools": list(self._settings.tools),
-                "allowed_tools": [*self._settings.tools, "mcp__hive"],
-            },
-        }
+        return plans.write(tx, agent, row, leased, self._settings, self._credential())
 
     def _end(
         self, tx: ports.Tx, agent: agents.Agent, row: turns.Turn, report: FinishReport
@@ -298,7 +282,8 @@ class Turns:
         tx.delete_value(_interrupt_key(agent.id))
         if report.outcome in turns.FINAL_HANDLED:
             posting.settle(tx, now, row.id)
-            pauses.clear(tx, agent.id)
+            if pauses.clear(tx, agent.id) is turns.Outcome.NEEDS_LOGIN:
+                posting.tell_manager(tx, now, agent, "logged_in")
             state, note = agents.TurnState.IDLE, ""
         else:
             leased = tx.list_leased(lease=row.id)
@@ -308,6 +293,12 @@ class Turns:
             posting.give_back(tx, now, leased)
             state = _PARKED.get(report.outcome, agents.TurnState.BACKING_OFF)
             note = pauses.begin(tx, agent.id, now, report.outcome, report.note, report.retry_at)
+            if report.outcome is turns.Outcome.NEEDS_LOGIN:
+                posting.tell_manager(tx, now, agent, "needs_login")
+            elif report.outcome is turns.Outcome.FAILED and not _has_mail(tx, agent.id):
+                # Its mail is dead: there is nothing to try again, and new mail need not wait.
+                pauses.clear(tx, agent.id)
+                state, note = agents.TurnState.IDLE, ""
         tx.record(
             events.Event(
                 events.EventKind.TURN_ENDED,
@@ -372,17 +363,8 @@ _PARKED: Final = {
 }
 
 
-def wire_message(message: messages.Message) -> dict[str, Any]:
-    """A message as a turn plan and the tool `recv` show it."""
-    return {
-        "id": message.id,
-        "from": message.sender_name,
-        "type": message.type.value,
-        "body": message.body,
-        "in_reply_to": message.in_reply_to,
-        "sent_at": views.timestamp(message.sent_at),
-        "redelivered": message.redelivered,
-    }
+def _has_mail(tx: ports.ReadTx, agent: ids.AgentId) -> bool:
+    return tx.count_queued(ids.PartyId(agent)) > 0
 
 
 def _running_key(agent: ids.AgentId) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +31,7 @@ class Calls:
     def __init__(self) -> None:
         self._turn: ids.TurnId | None = None
         self._calls: dict[str, _Call] = {}
+        self._cut: set[str] = set()
 
     async def join(
         self,
@@ -47,6 +48,7 @@ class Calls:
         if turn != self._turn:
             await self.end()
             self._turn = turn
+            self._cut.clear()
         digest = hashlib.sha256(msgspec.json.encode(message, order="sorted")).digest()
         call = self._calls.get(key)
         if call is None:
@@ -64,17 +66,34 @@ class Calls:
     async def cancel(self, turn: ids.TurnId, request: Any) -> None:
         """End the running call that has the JSON-RPC id *request* (notifications/cancelled)."""
         if turn == self._turn:
-            await _end(
-                call
-                for call in self._calls.values()
-                if call.request == request and type(call.request) is type(request)
+            await self._end(
+                {
+                    key: call
+                    for key, call in self._calls.items()
+                    if call.request == request and type(call.request) is type(request)
+                }
             )
 
-    async def end(self, turn: ids.TurnId | None = None) -> None:
-        """End what runs and forget all results; with *turn* only if that is the newest."""
-        if turn is None or turn == self._turn:
-            calls, self._calls = self._calls, {}
-            await _end(calls.values())
+    async def end(self, turn: ids.TurnId | None = None) -> frozenset[str]:
+        """End what runs; with *turn* only if that is the newest.
+
+        Returns the keys of all calls of that turn that were ended without an answer: what
+        they did, nobody has heard of.
+        """
+        if turn is not None and turn != self._turn:
+            return frozenset()
+        calls, self._calls = self._calls, {}
+        await self._end(calls)
+        return frozenset(self._cut)
+
+    async def _end(self, calls: Mapping[str, _Call]) -> None:
+        running = {key: call for key, call in calls.items() if not call.task.done()}
+        self._cut.update(running)
+        for call in running.values():
+            call.task.cancel()
+        await asyncio.gather(*(call.task for call in running.values()), return_exceptions=True)
+        for call in running.values():
+            call.fail_unless_done()
 
     def _drop_oldest(self) -> None:
         done = [key for key, call in self._calls.items() if call.answer.done()]
@@ -112,12 +131,3 @@ class _Call:
         """Tell who waits that there is no answer; a task that never began cannot do it itself."""
         if not self.answer.done():
             self.answer.set_exception(errors.conflict("cannot finish the call: it was ended"))
-
-
-async def _end(calls: Iterable[_Call]) -> None:
-    running = [call for call in calls if not call.task.done()]
-    for call in running:
-        call.task.cancel()
-    await asyncio.gather(*(call.task for call in running), return_exceptions=True)
-    for call in running:
-        call.fail_unless_done()

@@ -188,8 +188,9 @@ class AgentDoor:
         asked = params.convert(protocol.Finish, given, "finish a turn")
         turn = ids.TurnId(asked.turn)
         # First: a receive that still waits must not lease mail to a turn that has ended.
-        await self._calls.end(turn)
-        await self._turns.finish(self._agent, turn, asked.report())
+        cut = await self._calls.end(turn)
+        unheard = [_stored_key(turn, key) for key in cut]
+        await self._turns.finish(self._agent, turn, asked.report(), unheard)
         return {}
 
     async def _state(self, given: dict[str, Any]) -> Any:

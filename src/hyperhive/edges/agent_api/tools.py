@@ -15,7 +15,7 @@ import msgspec
 
 from hyperhive.domain import access, agents, approvals, ids, messages
 from hyperhive.edges import params
-from hyperhive.services import fleet, messaging, review, turns
+from hyperhive.services import fleet, messaging, plans, review
 
 BATCH_CHARACTERS: Final = 256 * 1024
 """A receive takes no more beyond this: an answer has to fit on one line, escaped twice."""
@@ -38,6 +38,11 @@ class Call:
     caller: access.Caller
     turn: ids.TurnId
     key: str
+
+    @property
+    def once(self) -> str:
+        """Under which name the services remember that this call was heard."""
+        return posting.once_key(self.turn, self.key)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -158,7 +163,7 @@ async def _recv(call: Call, args: Recv) -> dict[str, Any]:
             break
         found += more
         size += sum(len(message.body) for message in more)
-    return {"messages": [turns.wire_message(message) for message in found]}
+    return {"messages": [plans.wire_message(message) for message in found]}
 
 
 async def _send(call: Call, args: Send) -> dict[str, Any]:
@@ -182,20 +187,22 @@ async def _set_status(call: Call, args: SetStatus) -> dict[str, Any]:
 
 
 async def _request_spawn(call: Call, args: RequestSpawn) -> dict[str, Any]:
-    approval = await call.services.review.request_spawn(call.caller, args.name, args.description)
+    approval = await call.services.review.request_spawn(
+        call.caller, args.name, args.description, once=call.once
+    )
     return {"approval": approval.id, "agent": approval.agent_name, "state": approval.state.value}
 
 
 async def _start(call: Call, args: OneAgent) -> dict[str, Any]:
-    return _ordered(await call.services.fleet.start(call.caller, args.name))
+    return _ordered(await call.services.fleet.start(call.caller, args.name, once=call.once))
 
 
 async def _kill(call: Call, args: OneAgent) -> dict[str, Any]:
-    return _ordered(await call.services.fleet.kill(call.caller, args.name))
+    return _ordered(await call.services.fleet.kill(call.caller, args.name, once=call.once))
 
 
 async def _restart(call: Call, args: OneAgent) -> dict[str, Any]:
-    return _ordered(await call.services.fleet.restart(call.caller, args.name))
+    return _ordered(await call.services.fleet.restart(call.caller, args.name, once=call.once))
 
 
 def _ordered(agent: agents.Agent) -> dict[str, Any]:
