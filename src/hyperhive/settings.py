@@ -8,6 +8,7 @@ is written from this class.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import pathlib
 import tomllib
@@ -96,6 +97,21 @@ ENVIRONMENT = {
     "CLAUDE_CODE_OAUTH_TOKEN": "auth_token",
 }
 
+_AT_LEAST = {
+    "processes": 16,
+    "warm_seconds": 0,
+    "warm_bytes": 0,
+    "turn_seconds": 1,
+    "api_retries": 0,
+    "live_days": 0,
+    "session_seconds": 60,
+    "crash_limit": 1,
+}
+UID_BASE_MIN = 65_536
+"""Below are the people and services of a host."""
+UID_BASE_MAX = 2_000_000_000
+"""Above, some programs take uids for negative numbers."""
+
 
 def environment() -> dict[str, str]:
     """The process environment; this module is its only reader."""
@@ -126,10 +142,17 @@ def load(env: Mapping[str, str], options: Mapping[str, Any]) -> Settings:
     path = home / "hive.toml"
     try:
         values.update(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        # A home that is no directory is refused by whoever needs one.
         pass
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise errors.invalid(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise errors.invalid(
+            f"cannot read {path}: {error.strerror}; mend it or move it away"
+        ) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise errors.invalid(
+            f"cannot read {path}: it is not TOML: {error}; mend it or move it away"
+        ) from error
     _refuse_unknown(values, path)
     sources = dict.fromkeys(values, str(path))
     for variable, field in ENVIRONMENT.items():
@@ -186,5 +209,14 @@ def _check(settings: Settings) -> None:
         raise errors.invalid(f"cannot use sandbox {settings.sandbox!r}: use auto, base or host")
     if settings.memory_bytes < 256 * 1024**2:
         raise errors.invalid("cannot use memory_bytes below 268435456 (256 MiB): claude needs more")
-    if settings.cpus <= 0 or settings.processes < 16:
-        raise errors.invalid("cannot use cpus of 0 or less, or fewer than 16 processes")
+    if not 0 < settings.cpus < math.inf:
+        raise errors.invalid(f"cannot use cpus = {settings.cpus}: use more than 0")
+    for name, least in _AT_LEAST.items():
+        value = getattr(settings, name)
+        if not least <= value < math.inf:
+            raise errors.invalid(f"cannot use {name} = {value}: use {least} or more")
+    if not UID_BASE_MIN <= settings.uid_base <= UID_BASE_MAX:
+        raise errors.invalid(
+            f"cannot use uid_base = {settings.uid_base}: use {UID_BASE_MIN} to {UID_BASE_MAX}, "
+            "a range that no user of this host is in"
+        )

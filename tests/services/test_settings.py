@@ -31,7 +31,14 @@ def test_defaults_need_nothing(tmp_path):
         ("port = 70000", "use 0 to 65535"),
         ('sandbox = "docker"', "use auto, base or host"),
         ("memory_bytes = 1", "256 MiB"),
-        ("\x00", "hive.toml"),
+        ("\x00", "hive.toml: it is not TOML.*move it away"),
+        ("uid_base = -5", "uid_base = -5: use 65536"),
+        ("uid_base = 4294967290", "to 2000000000"),
+        ("warm_seconds = nan", "warm_seconds = nan: use 0 or more"),
+        ("turn_seconds = inf", "turn_seconds = inf: use 1 or more"),
+        ("crash_limit = 0", "crash_limit = 0: use 1 or more"),
+        ("processes = 1", "processes = 1: use 16 or more"),
+        ("cpus = nan", "cpus = nan: use more than 0"),
     ],
 )
 def test_a_bad_setting_names_its_place_and_what_is_allowed(tmp_path, text, why):
@@ -39,6 +46,12 @@ def test_a_bad_setting_names_its_place_and_what_is_allowed(tmp_path, text, why):
     with pytest.raises(errors.HiveError, match=why) as caught:
         settings.load({}, {"home": tmp_path})
     assert caught.value.kind is errors.ErrorKind.INVALID
+
+
+def test_a_directory_in_the_place_of_the_file_is_named(tmp_path):
+    (tmp_path / "hive.toml").mkdir()
+    with pytest.raises(errors.HiveError, match=r"hive\.toml: Is a directory; mend it"):
+        settings.load({}, {"home": tmp_path})
 
 
 def test_a_bad_variable_is_named(tmp_path):
