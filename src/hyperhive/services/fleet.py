@@ -59,7 +59,9 @@ class Fleet:
         self, caller: access.Caller, name: str, reason: str = "", *, once: str | None = None
     ) -> agents.Agent:
         """Want an agent stopped now: the whole process tree ends at once; state is kept."""
-        return await self._order(caller, name, "kill", _stopped, stop=_Stop.AT_ONCE, why=reason)
+        return await self._order(
+            caller, name, "kill", _stopped, stop=_Stop.AT_ONCE, why=reason, once=once
+        )
 
     async def set_status(self, caller: access.Caller, text: str) -> agents.Agent:
         """Show one line about the caller's work on the page."""
@@ -113,6 +115,7 @@ class Fleet:
         *,
         stop: _Stop | None = None,
         why: str = "",
+        once: str | None = None,
     ) -> agents.Agent:
         access.require(caller, access.Right.MANAGER, f"{verb} an agent")
 

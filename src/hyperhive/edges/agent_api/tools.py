@@ -15,7 +15,7 @@ import msgspec
 
 from hyperhive.domain import access, agents, approvals, ids, messages
 from hyperhive.edges import params
-from hyperhive.services import fleet, messaging, plans, review
+from hyperhive.services import fleet, messaging, plans, posting, review
 
 BATCH_CHARACTERS: Final = 256 * 1024
 """A receive takes no more beyond this: an answer has to fit on one line, escaped twice."""
