@@ -197,3 +197,67 @@ def test_large_messages_pass_both_ways(daemon: FakeDaemon, rig: Rig) -> None:
     rig.call("events", boot="boot-1", first=1, events=[event])
     assert rig.next() == {"next": 2}
     assert daemon.events == [event]
+
+
+class _Lines:
+    """A daemon by hand: one connection at a time, one line at a time."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.settimeout(10)
+        self._listener.bind(str(path))
+        self._listener.listen(8)
+
+    def greet(self) -> tuple[socket.socket, Any]:
+        """The next connection, greeted; with its file of lines."""
+        connection, _ = self._listener.accept()
+        connection.settimeout(10)
+        lines = connection.makefile("rb")
+        first = json.loads(lines.readline())
+        assert (first["id"], first["method"]) == (0, "hello"), first
+        agent = {"id": "a", "name": "coder", "role": "agent"}
+        connection.sendall(protocol.encode({"id": 0, "result": {"agent": agent}}))
+        return connection, lines
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def test_a_daemon_that_leaves_as_it_greets_is_greeted_again_first(
+    path: pathlib.Path, rig: Rig
+) -> None:
+    for note in ("one", "two", "three"):
+        rig.call("state", state="idle", note=note)
+    daemon = _Lines(path)
+    for _ in range(4):
+        connection, lines = daemon.greet()
+        # Both, or the file keeps the connection open.
+        lines.close()
+        connection.close()
+    connection, lines = daemon.greet()
+    asked = [json.loads(lines.readline()) for _ in range(3)]
+    assert sorted(line["params"]["note"] for line in asked) == ["one", "three", "two"]
+    lines.close()
+    connection.close()
+    daemon.close()
+
+
+def test_a_call_that_waits_to_be_repeated_is_not_sent_twice_on_a_new_connection(
+    path: pathlib.Path, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "PAUSES", (0.0, 0.0, 0.0, 0.3))
+    daemon = _Lines(path)
+    rig.call("state", state="idle", note="once")
+    connection, lines = daemon.greet()
+    number = json.loads(lines.readline())["id"]
+    refusal = {"kind": "unavailable", "message": "the disk is full"}
+    connection.sendall(protocol.encode({"id": number, "error": refusal}))
+    lines.close()
+    connection.close()
+    connection, lines = daemon.greet()
+    assert json.loads(lines.readline())["id"] == number
+    connection.settimeout(0.6)
+    with pytest.raises(TimeoutError):
+        lines.readline()
+    connection.close()
+    daemon.close()

@@ -220,6 +220,9 @@ class Client:
                 call.away += gone if call.sent else 0.0
             self._on_note(f"the hive is back after {gone:.1f} s")
         for call in list(self._calls.values()):
+            if not self._ready:
+                # Lost again meanwhile; what is left is for the next connection.
+                return False
             self._deliver(call)
         return True
 
@@ -231,9 +234,11 @@ class Client:
             return
         pause = PAUSES[min(3 + call.refusals, len(PAUSES) - 1)]
         call.refusals += 1
+        sent = call.sent
 
         def again() -> None:
-            if self._ready and call.number in self._calls:
+            # Unless a new connection has taken it along: an id is in flight once.
+            if self._ready and call.number in self._calls and call.sent == sent:
                 self._deliver(call)
 
         self._loop.call_later(pause, again)

@@ -151,7 +151,8 @@ class Claude:
             del buffer[:start]
             if len(buffer) > LINE_MAX:
                 buffer.clear()
-                self._skipping = True
+                # Of stdout only: the rest of such a line is no JSON.
+                self._skipping = self._skipping or buffer is self._out
         return fd
 
     def _one_line(self, line: bytes) -> None:
