@@ -12,6 +12,7 @@ import math
 import os
 import pathlib
 import tomllib
+import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
@@ -207,6 +208,12 @@ def _check(settings: Settings) -> None:
         raise errors.invalid(f"cannot listen on port {settings.port}: use 0 to 65535")
     if settings.sandbox not in ("auto", "base", "host"):
         raise errors.invalid(f"cannot use sandbox {settings.sandbox!r}: use auto, base or host")
+    if not _is_http(settings.upstream):
+        # Not quoted: it may hold a password.
+        raise errors.invalid(
+            "cannot use the upstream (ANTHROPIC_BASE_URL): it is not a URL like "
+            "https://api.anthropic.com"
+        )
     if settings.memory_bytes < 256 * 1024**2:
         raise errors.invalid("cannot use memory_bytes below 268435456 (256 MiB): claude needs more")
     if not 0 < settings.cpus < math.inf:
@@ -220,3 +227,11 @@ def _check(settings: Settings) -> None:
             f"cannot use uid_base = {settings.uid_base}: use {UID_BASE_MIN} to {UID_BASE_MAX}, "
             "a range that no user of this host is in"
         )
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

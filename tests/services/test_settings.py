@@ -38,6 +38,9 @@ def test_defaults_need_nothing(tmp_path):
         ("turn_seconds = inf", "turn_seconds = inf: use 1 or more"),
         ("crash_limit = 0", "crash_limit = 0: use 1 or more"),
         ("processes = 1", "processes = 1: use 16 or more"),
+        ('upstream = "api.anthropic.com"', "not a URL like https"),
+        ('upstream = "http://[::1"', "not a URL like https"),
+        ('upstream = "ftp://x"', "not a URL like https"),
         ("cpus = nan", "cpus = nan: use more than 0"),
     ],
 )
