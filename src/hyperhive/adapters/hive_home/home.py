@@ -40,8 +40,14 @@ def hold(home: pathlib.Path) -> Iterator[None]:
                 f"cannot start: a hive already runs in {home} (process {holder}); "
                 "see it with `hive status`, end it with `hive down`"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        try:
+            # Always as long: on a full disk it can be written over, not made anew.
+            os.pwrite(descriptor, f"{os.getpid():<15}\n".encode(), 0)
+        except OSError as error:
+            raise errors.unavailable(
+                f"cannot write to {home}: {error.strerror}; make room, or choose another home "
+                "with --home"
+            ) from error
         yield
     finally:
         os.close(descriptor)
