@@ -146,6 +146,7 @@ class AgentWorker:
             row = lookup.require_agent(tx, self._id)
             self._write(tx, row, agents.Move.CREATE, "")
             self._settle_unwanted(tx, row)
+            fleet.forget_stop_order(tx, self._id)
 
         await self._parts.store.write(work)
 
@@ -181,19 +182,14 @@ class AgentWorker:
         """The sandbox ended while no daemon looked: a reboot, say (S61)."""
         end = await self._parts.sandbox.wait(self._id, identity)
         await self._move(agents.Move.STOP)
-
-        def work(tx: ports.Tx) -> None:
-            row = lookup.require_agent(tx, self._id)
-            reason = f"it had ended while the hive was down: {end.reason}"
-            row = dataclasses.replace(row, sandbox=None, start_reason=reason)
-            self._write(tx, row, agents.Move.STOPPED, reason)
-            self._parts.turns.lose_in(tx, lookup.require_agent(tx, self._id), reason)
-
-        await self._parts.store.write(work)
+        reason = f"it had ended while the hive was down: {end.reason}"
+        await self._parts.store.write(lambda tx: self._write_stopped(tx, reason, reason, reason))
 
     async def _start(self) -> None:
-        agent = await self._move(agents.Move.START)
         parts = self._parts
+        agent = await parts.store.write(self._begin_start)
+        if agent is None:
+            return
         begun: list[agents.SandboxIdentity] = []
         try:
             spec = await parts.spec(agent)
@@ -235,6 +231,13 @@ class AgentWorker:
         await parts.store.write(work)
         parts.log.info("started", agent=agent.name, pid=started.identity.pid)
 
+    def _begin_start(self, tx: ports.Tx) -> agents.Agent | None:
+        """In a transaction: begin a start, unless somebody has wanted otherwise since we looked."""
+        row = lookup.require_agent(tx, self._id)
+        if next_step(row, self._parts.clock.now()) is not Step.START:
+            return None
+        return self._write(tx, row, agents.Move.START, "")
+
     async def _stop(self, agent: agents.Agent, reason: str = "") -> None:
         parts = self._parts
         identity = agent.sandbox
@@ -247,22 +250,23 @@ class AgentWorker:
             await self._end(identity)
         await parts.doors.close(self._id)
 
-        def work(tx: ports.Tx) -> None:
-            row = lookup.require_agent(tx, self._id)
-            order = fleet.stop_order(tx, self._id)
-            row = dataclasses.replace(row, sandbox=None, start_reason=reason or row.start_reason)
-            self._write(tx, row, agents.Move.STOPPED, order.note if order else "")
-            self._parts.turns.lose_in(
-                tx, lookup.require_agent(tx, self._id), "the sandbox was stopped"
-            )
-            self._settle_unwanted(tx, row)
-            if order is not None:
-                fleet.forget_stop_order(tx, self._id)
-                if order.at_once:
-                    posting.tell_manager(tx, parts.clock.now(), row, "killed")
-
-        await parts.store.write(work)
+        await parts.store.write(
+            lambda tx: self._write_stopped(tx, "", "the sandbox was stopped", reason)
+        )
         parts.log.info("stopped", agent=agent.name)
+
+    def _write_stopped(self, tx: ports.Tx, note: str, lost: str, reason: str) -> None:
+        """In a transaction: the sandbox is gone; a stop that somebody asked for is done."""
+        row = lookup.require_agent(tx, self._id)
+        order = fleet.stop_order(tx, self._id)
+        row = dataclasses.replace(row, sandbox=None, start_reason=reason or row.start_reason)
+        self._write(tx, row, agents.Move.STOPPED, order.note if order else note)
+        self._parts.turns.lose_in(tx, lookup.require_agent(tx, self._id), lost)
+        self._settle_unwanted(tx, row)
+        if order is not None:
+            fleet.forget_stop_order(tx, self._id)
+            if order.at_once:
+                posting.tell_manager(tx, self._parts.clock.now(), row, "killed")
 
     async def _end(self, identity: agents.SandboxIdentity) -> None:
         """End the sandbox, with grace unless somebody wants it killed, also while it has grace."""

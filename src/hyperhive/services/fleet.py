@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from hyperhive import ports
 from hyperhive.domain import access, agents, errors, events, ids
-from hyperhive.services import lookup
+from hyperhive.services import lookup, posting, spawning
 
 STATUS_MAX = 200
 REASON_MAX = 500
@@ -128,13 +128,17 @@ class Fleet:
                     return agent
                 tx.put_value(once, agent.id)
             changed = change(agent)
-            if stop is not None:
+            idle = agent.phase is agents.Phase.STOPPED
+            if stop is not None and idle and changed != agent:
+                # It was about to start, and nothing is left for the fleet loop to carry out.
+                self._call_off(tx, agent, stop)
+            elif stop is not None and not idle:
                 note = f"{_PAST[stop]} by {caller.name}" + (f": {why}" if why else "")
                 value = {"at_once": stop is _Stop.AT_ONCE, "note": note[:REASON_MAX]}
                 tx.put_value(_stop_key(agent.id), value)
             else:
                 forget_stop_order(tx, agent.id)
-            if changed != agent or stop is _Stop.AT_ONCE:
+            if changed != agent or (stop is _Stop.AT_ONCE and not idle):
                 tx.update_agent(changed)
                 tx.record(
                     events.Event(
@@ -147,6 +151,12 @@ class Fleet:
             return changed
 
         return await self._store.write(work)
+
+    def _call_off(self, tx: ports.Tx, agent: agents.Agent, stop: _Stop) -> None:
+        note = "it was stopped before it had started"
+        spawning.settle(tx, self._clock, agent, ok=False, note=note)
+        if stop is _Stop.AT_ONCE:
+            posting.tell_manager(tx, self._clock.now(), agent, "killed")
 
     def _wanted_running(
         self, agent: agents.Agent, caller: access.Caller, reason: str
