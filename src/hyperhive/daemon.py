@@ -237,6 +237,7 @@ class _Daemon:
             version=hyperhive.__version__,
             model=options.model,
             meter=meter,
+            allowed_hosts=options.allowed_hosts,
         )
         homes = _homes(options, provision.locate(options.cache))
         api = agent_server.AgentApi(

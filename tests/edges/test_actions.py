@@ -18,7 +18,7 @@ ASKED = {
     "status", "list", "send", "inbox", "handled", "requeue", "messages", "pending", "approvals",
     "approve", "deny", "withdraw", "request-spawn", "spawn", "start", "stop", "restart", "kill",
     "interrupt", "turns", "logs", "watch", "subscribe", "sign-in-link", "model-source",
-    "model-status", "doctor", "version", "shutdown",
+    "model-status", "recipients", "doctor", "version", "shutdown",
 }  # fmt: skip
 
 
@@ -281,5 +281,18 @@ def test_the_system_is_not_kept_out(open_hive: Open) -> None:
         async with open_hive() as hive:
             result = await hive.actions.call(access.SYSTEM_CALLER, "version", {})
             assert result == {"version": "1.2"}
+
+    asyncio.run(story())
+
+
+def test_the_operator_writes_to_all_and_says_who_may(open_hive: Open) -> None:
+    async def story() -> None:
+        async with open_hive("bob", "eve") as hive:
+            sent = await hive.actions.call(hive.olga, "send", {"to": "*", "body": "lunch"})
+            assert [message["to"] for message in sent["messages"]] == ["bob", "eve"]
+            row = await hive.actions.call(hive.olga, "recipients", {"name": "bob", "only": ["eve"]})
+            assert row["recipients"] == ["eve"]
+            row = await hive.actions.call(hive.olga, "recipients", {"name": "bob", "only": None})
+            assert row["recipients"] is None
 
     asyncio.run(story())

@@ -507,3 +507,21 @@ def test_mail_that_comes_as_a_turn_is_interrupted_is_heard_or_waits(
             assert (row.state, row.deliveries) == (state, 1 if heard else 0)
 
     asyncio.run(story())
+
+
+def test_a_star_is_everybody_else(open_hive: Open) -> None:
+    async def story() -> None:
+        async with open_hive("bob", "eve", "zoe") as hive:
+            bob = await hive.connect("bob")
+            turn = await hive.take_turn(bob, "bob")
+            given = {"to": "*", "body": "lunch"}
+            worked, sent = await bob.tool(turn, "k1", "send", given)
+            assert (worked, sent["to"]) == (True, ["eve", "zoe"])
+            assert await bob.tool(turn, "k1", "send", given) == (True, sent)
+            worked, said = await bob.tool(turn, "k2", "send", given | {"in_reply_to": 1})
+            assert not worked
+            assert "name the one" in said
+            row = await hive.store.read(lambda tx: tx.get_message(sent["ids"][0]))
+            assert row.type is messages.MessageType.BROADCAST
+
+    asyncio.run(story())

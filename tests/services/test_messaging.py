@@ -424,3 +424,42 @@ def test_sweep_takes_only_what_was_handled_thirty_days_ago(
         assert [message.body for message in left] == ["unread"]
 
     run(scenario)
+
+
+def test_a_list_of_recipients_binds_an_agent_but_hides_nobody_who_helps(make_desk):
+    async def story():
+        desk = make_desk()
+        for name in ("manager", "bob", "eve", "zoe"):
+            await desk.agent(name)
+        bob = await desk.caller("bob")
+        await desk.mail.send(bob, "zoe", "free")
+        await desk.mail.set_recipients(desk.olga, "bob", ["eve"])
+        for name in ("eve", "manager", "operator"):
+            await desk.mail.send(bob, name, "hello")
+        with pytest.raises(errors.HiveError, match="you may write to eve, manager, op") as caught:
+            await desk.mail.send(bob, "zoe", "hello")
+        assert caught.value.kind is errors.ErrorKind.FORBIDDEN
+        everybody = await desk.mail.broadcast(bob, "all of you")
+        assert [message.recipient_name for message in everybody] == ["manager", "eve"]
+        # Others are not bound by it, and it can be taken back.
+        await desk.mail.send(await desk.caller("eve"), "zoe", "hello")
+        await desk.mail.send(desk.olga, "zoe", "hello")
+        await desk.mail.set_recipients(desk.olga, "bob", None)
+        await desk.mail.send(bob, "zoe", "hello")
+
+    asyncio.run(story())
+
+
+def test_a_list_of_recipients_is_the_operators_and_names_who_exists(make_desk):
+    async def story():
+        desk = make_desk()
+        for name in ("manager", "bob"):
+            await desk.agent(name)
+        with pytest.raises(errors.HiveError, match="only the operator"):
+            await desk.mail.set_recipients(await desk.caller("manager"), "bob", [])
+        with pytest.raises(errors.HiveError, match="cannot find agent 'nobody'"):
+            await desk.mail.set_recipients(desk.olga, "bob", ["nobody"])
+        with pytest.raises(errors.HiveError, match="it may write to all"):
+            await desk.mail.set_recipients(desk.olga, "manager", [])
+
+    asyncio.run(story())

@@ -19,7 +19,7 @@ from hyperhive.domain import errors
 @click.option("--key", metavar="TEXT", help="The same key again sends nothing a second time.")
 @common
 def send(call: Invocation, to: str, body: str, in_reply_to: int | None, key: str | None) -> None:
-    """Send BODY to the agent TO. A BODY of - reads standard input.
+    """Send BODY to the agent TO, or to all agents when TO is '*'. A BODY of - reads standard input.
 
     The message is durable when this returns. The agent takes it at its next turn.
     """
@@ -35,8 +35,42 @@ def send(call: Invocation, to: str, body: str, in_reply_to: int | None, key: str
     result = call.client.call("send", to=to, body=body, **given)
     if call.json:
         show.as_json(result)
+    elif "messages" in result:
+        show.echo(f"sent to {', '.join(each['to'] for each in result['messages']) or 'nobody'}")
     else:
         show.echo(f"message {result['id']} sent to {show.clean(to)}")
+
+
+@click.command()
+@names.agent
+@click.option("--only", "listed", multiple=True, metavar="NAME", help="May write to NAME. Repeat.")
+@click.option("--nobody", is_flag=True, help="May write to no agent but the manager.")
+@click.option("--everybody", is_flag=True, help="May write to all again.")
+@common
+def recipients(
+    call: Invocation, name: str, listed: tuple[str, ...], nobody: bool, everybody: bool
+) -> None:
+    """Say, or show without an option, whom the agent NAME may write to.
+
+    The manager and you can be reached by all agents, whatever is set here.
+    """
+    if bool(listed) + nobody + everybody > 1:
+        raise errors.invalid("cannot set recipients: use one of --only, --nobody and --everybody")
+    if listed or nobody or everybody:
+        only = None if everybody else list(listed)
+        agent = call.client.call("recipients", name=name, only=only)
+    else:
+        found = [row for row in call.client.call("list")["agents"] if row["name"] == name]
+        if not found:
+            raise errors.not_found(f"cannot find agent {name!r}; see: hive list")
+        agent = found[0]
+    if call.json:
+        show.as_json(agent)
+    elif agent["recipients"] is None:
+        show.echo(f"{show.clean(name)} may write to everybody")
+    else:
+        who = ", ".join([*agent["recipients"], "manager", "operator"])
+        show.echo(f"{show.clean(name)} may write to {who}")
 
 
 @click.command()

@@ -46,6 +46,7 @@ VERBS: Final[dict[str, dict[str, tuple[str, str, str]]]] = {
         "send": ("mail", "send", "Send a message to an agent."),
         "inbox": ("mail", "inbox", "Show mail to you; mark it handled; wait for more."),
         "messages": ("mail", "messages", "List the newest messages between all parties."),
+        "recipients": ("mail", "recipients", "Say whom an agent may write to."),
         "requeue": ("mail", "requeue", "Deliver a dead message again."),
     },
     "Approvals": {

@@ -46,6 +46,7 @@ class EventKind(enum.Enum):
     AGENT_WANTED = "AgentWanted"
     AGENT_MOVED = "AgentMoved"
     AGENT_STATUS_SET = "AgentStatusSet"
+    AGENT_RECIPIENTS_SET = "AgentRecipientsSet"
     TURN_STATE_CHANGED = "TurnStateChanged"
     TURN_STARTED = "TurnStarted"
     TURN_ENDED = "TurnEnded"

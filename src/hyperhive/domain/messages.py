@@ -21,6 +21,8 @@ WAIT_MAX: Final = 180.0
 """Seconds that one receive may park."""
 BATCH_MAX: Final = 32
 DELIVERIES_MAX: Final = 5
+EVERYBODY: Final = "*"
+"""As a recipient: all agents but the sender."""
 KEY_MAX: Final = 128
 HANDLED_KEPT: Final = datetime.timedelta(days=30)
 

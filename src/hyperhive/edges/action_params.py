@@ -21,7 +21,7 @@ class Nothing(Params):
 class Send(Params):
     """Of ``send``."""
 
-    to: Annotated[Name, Meta(description="Name of the agent.")]
+    to: Annotated[Name, Meta(description="Name of the agent; `*` is every agent.")]
     body: Annotated[str, Meta(description="The text.")]
     in_reply_to: Annotated[Id | None, Meta(description="Id of the message answered.")] = None
     key: Annotated[
@@ -95,6 +95,16 @@ class Order(Params):
     reason: Annotated[
         str, Meta(max_length=fleet.REASON_MAX, description="Why; told to the agent.")
     ] = ""
+
+
+class Recipients(Params):
+    """Of ``recipients``."""
+
+    name: AgentName
+    only: Annotated[
+        Annotated[list[Name], Meta(max_length=1000)] | None,
+        Meta(description="Whom it may write to; null: everybody."),
+    ]
 
 
 class OneAgent(Params):

@@ -57,6 +57,7 @@ TABLE: Final[tuple[Action | Stream, ...]] = (
     Action("list", given.Nothing, verbs.list_agents),
     Stream("subscribe", given.Subscribe, verbs.subscribe),
     Action("send", given.Send, verbs.send),
+    Action("recipients", given.Recipients, verbs.set_recipients),
     Action("inbox", given.Inbox, verbs.inbox),
     Action("handled", given.OneMessage, verbs.handled),
     Action("messages", given.Messages, verbs.list_messages),

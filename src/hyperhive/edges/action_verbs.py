@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
 from hyperhive import ports
-from hyperhive.domain import access, agents, approvals, ids, messages
+from hyperhive.domain import access, agents, approvals, errors, ids, messages
 from hyperhive.edges import action_params as params
 from hyperhive.edges import live_view
 from hyperhive.services import fleet, lookup, messaging, model_source, overview, review, turns
@@ -128,11 +128,22 @@ async def model_status(deps: Deps, _: access.Caller, __: params.Nothing) -> Json
 
 
 async def send(deps: Deps, caller: access.Caller, given: params.Send) -> Json:
-    """Send a message to an agent."""
+    """Send a message to an agent, or to all of them."""
+    if given.to == messages.EVERYBODY:
+        if given.in_reply_to is not None:
+            raise errors.invalid('cannot send a reply to "*": name the one who gets it')
+        posted = await deps.messaging.broadcast(caller, given.body, key=given.key)
+        return {"messages": [views.message_view(each) for each in posted]}
     sent = await deps.messaging.send(
         caller, given.to, given.body, in_reply_to=given.in_reply_to, key=given.key
     )
     return views.message_view(sent)
+
+
+async def set_recipients(deps: Deps, caller: access.Caller, given: params.Recipients) -> Json:
+    """Let an agent write to some agents only, or to all; manager and operator always."""
+    agent = await deps.messaging.set_recipients(caller, given.name, given.only)
+    return await _agent(deps, agent)
 
 
 async def inbox(deps: Deps, _: access.Caller, given: params.Inbox) -> Json:

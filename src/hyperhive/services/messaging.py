@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Sequence
 from typing import Final
 
 from hyperhive import ports
-from hyperhive.domain import access, errors, events, ids, messages, turns
+from hyperhive.domain import access, agents, errors, events, ids, messages, turns
 from hyperhive.domain.messages import Message, MessageState, MessageType, Move
-from hyperhive.services import posting, waiting
+from hyperhive.services import lookup, posting, recipients, waiting
 from hyperhive.services.posting import give_back, lease, post, post_event, settle
 
 __all__ = ["Messaging", "give_back", "lease", "post", "post_event", "settle"]
@@ -50,7 +51,7 @@ class Messaging:
         now = self._clock.now()
 
         def work(tx: ports.Tx) -> Message:
-            recipient, recipient_name = _find_recipient(tx, to)
+            recipient, recipient_name = _find_recipient(tx, caller, to)
             if recipient == caller.party:
                 raise errors.invalid(
                     "cannot send: that is yourself; to remember something, write it to a file"
@@ -77,7 +78,8 @@ class Messaging:
     ) -> list[Message]:
         """Send *body* to every other agent, marked as something that may need no action.
 
-        A repeated *key* sends only to those who have not got it yet.
+        Only those that the caller may write to get it. A repeated *key* sends only to
+        those who have not got it yet.
         """
         messages.check_body(body)
         _check_key(key)
@@ -86,7 +88,7 @@ class Messaging:
         def work(tx: ports.Tx) -> list[Message]:
             posted: list[Message] = []
             for agent in tx.list_agents():
-                if agent.id == caller.party:
+                if agent.id == caller.party or not recipients.may_write(tx, caller, agent):
                     continue
                 own_key = None if key is None else f"{key}*{agent.id}"
                 sent = None if own_key is None else tx.find_message_by_key(caller.party, own_key)
@@ -197,6 +199,29 @@ class Messaging:
 
         return await self._store.write(work)
 
+    async def set_recipients(
+        self, caller: access.Caller, name: str, listed: Sequence[str] | None
+    ) -> agents.Agent:
+        """Let an agent write to those on a list only, or with None to everybody (S4).
+
+        `HiveError` NOT_FOUND when one of them does not exist, INVALID for the manager, whom
+        no list binds.
+        """
+        access.require(caller, access.Right.OPERATOR, "set recipients")
+
+        def work(tx: ports.Tx) -> agents.Agent:
+            agent = lookup.require_named(tx, name)
+            if agent.role is agents.Role.MANAGER:
+                raise errors.invalid("cannot set recipients of the manager: it may write to all")
+            found = None if listed is None else [lookup.require_named(tx, n).id for n in listed]
+            recipients.put(tx, agent.id, found)
+            text = "everybody" if listed is None else ", ".join(listed) or "nobody"
+            kind = events.EventKind.AGENT_RECIPIENTS_SET
+            tx.record(events.Event(kind, agent=agent.id, text=text[:500]))
+            return agent
+
+        return await self._store.write(work)
+
     async def sweep(self) -> int:
         """Delete mail that was handled more than 30 days ago and return how much it was.
 
@@ -220,7 +245,7 @@ class Messaging:
                 return deleted
 
 
-def _find_recipient(tx: ports.ReadTx, to: str) -> tuple[ids.PartyId, str]:
+def _find_recipient(tx: ports.ReadTx, caller: access.Caller, to: str) -> tuple[ids.PartyId, str]:
     """Who is meant by *to*; refused rather than kept for somebody who may never come."""
     if to == ids.OPERATOR:
         return ids.OPERATOR, "operator"
@@ -228,6 +253,7 @@ def _find_recipient(tx: ports.ReadTx, to: str) -> tuple[ids.PartyId, str]:
         raise errors.invalid("cannot send to system: nobody reads it; try the operator")
     agent = tx.find_agent(to) if _is_text(to) else None
     if agent is not None:
+        recipients.require(tx, caller, agent)
         return ids.PartyId(agent.id), agent.name
     names = [known.name for known in tx.list_agents()] + ["operator"]
     near = difflib.get_close_matches(to, names, n=3) or names[:10]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from hyperhive import ports
 from hyperhive.domain import agents, approvals, events, ids, messages
-from hyperhive.services import lookup, metering, model_source
+from hyperhive.services import lookup, metering, model_source, recipients
 from hyperhive.wire import views
 
 MESSAGES_SHOWN = 200
@@ -25,11 +26,11 @@ class Overview:
         version: str,
         model: str,
         meter: metering.Metering | None = None,
+        allowed_hosts: Sequence[str] = (),
     ) -> None:
         self._store = store
         self._source = source
-        self._hive = hive
-        self._version = version
+        self._about = {"name": hive, "version": version, "allowed_hosts": list(allowed_hosts)}
         self._model = model
         self._meter = meter or metering.Metering()
 
@@ -45,7 +46,7 @@ class Overview:
             shown = {a.id: a for a in [*tx.list_approvals(limit=100), *live]}
             return {
                 "number": tx.last_number(),
-                "hive": {"name": self._hive, "version": self._version, "model": model},
+                "hive": self._about | {"model": model},
                 "agents": self.agent_rows(tx),
                 "messages": [views.message_view(m) for m in tx.list_messages(limit=MESSAGES_SHOWN)],
                 "inbox": [views.message_view(m) for m in inbox],
@@ -59,12 +60,14 @@ class Overview:
     def agent_row(self, tx: ports.ReadTx, agent: agents.Agent) -> dict[str, Any]:
         """One agent as every border shows it; the hive's model where it has none of its own.
 
-        ``gateway`` is what passed the model gateway for it since the daemon started.
+        ``gateway`` is what passed the model gateway for it since the daemon started;
+        ``recipients`` are the agents that it may write to, null for all.
         """
         unread = tx.count_queued(ids.PartyId(agent.id))
         return views.agent_view(agent, unread) | {
             "model": agent.model or self._model,
             "gateway": self._meter.view(agent.id),
+            "recipients": recipients.names(tx, agent.id),
         }
 
     def agent_rows(self, tx: ports.ReadTx) -> list[dict[str, Any]]:
@@ -130,7 +133,7 @@ class Overview:
         found = [tx.get_agent(agent) for agent in touched]
         return {
             "number": facts[-1].number,
-            "hive": {"name": self._hive, "version": self._version, "model": model},
+            "hive": self._about | {"model": model},
             "facts": [fact_view(fact) for fact in facts],
             "agents": [self.agent_row(tx, agent) for agent in found if agent is not None],
             "messages": [views.message_view(m) for m in message_rows.values()],

@@ -26,7 +26,7 @@ take     {"boot": str}
          "messages": [message], "unread": int, "settings": {"warm_seconds": float,
          "warm_bytes": int, "max_retries": int, "turn_seconds": float, "tools": [str],
          "allowed_tools": [str], "credential": "api_key"|"token"}}
-         message: {"id": int, "from": str, "type": "text"|"event", "body": str,
+         message: {"id": int, "from": str, "type": "text"|"broadcast"|"event", "body": str,
          "in_reply_to": int|null, "sent_at": str, "redelivered": bool}
 session  {"turn": str, "session": str}
          The session of that id now exists on disk and must be resumed from now on. -> {}

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from hyperhive.domain import access, agents, approvals, ids, messages
+from hyperhive.domain import access, agents, approvals, errors, ids, messages
 from hyperhive.edges import params
 from hyperhive.services import fleet, messaging, plans, posting, review
 
@@ -92,7 +92,10 @@ class Send(params.Params):
 
     to: Annotated[
         params.Name,
-        msgspec.Meta(description='Name of an agent as `peers` shows it, or "operator".'),
+        msgspec.Meta(
+            description='Name of an agent as `peers` shows it, or "operator"; "*" is every other '
+            "agent, for what all must know: it costs each of them a turn."
+        ),
     ]
     body: Annotated[
         str,
@@ -167,6 +170,11 @@ async def _recv(call: Call, args: Recv) -> dict[str, Any]:
 
 
 async def _send(call: Call, args: Send) -> dict[str, Any]:
+    if args.to == messages.EVERYBODY:
+        if args.in_reply_to is not None:
+            raise errors.invalid('cannot send a reply to "*": name the one who gets it')
+        posted = await call.services.messaging.broadcast(call.caller, args.body, key=call.key)
+        return {"ids": [each.id for each in posted], "to": [each.recipient_name for each in posted]}
     sent = await call.services.messaging.send(
         call.caller, args.to, args.body, in_reply_to=args.in_reply_to, key=call.key
     )

@@ -2,8 +2,8 @@
 
 import { act, get } from "./api.js";
 import { agentList, hive, loaded } from "./state.js";
-import { shortTime, visible } from "./text.js";
-import { Act, Age, Empty, Leet, Section, confirmFirst, toast } from "./ui.js";
+import { visible } from "./text.js";
+import { Act, Age, Empty, Leet, Note, Section, Until, confirmFirst, toast } from "./ui.js";
 import { html, useRef, useState } from "./vendor/preact.js";
 
 const TURN_LABELS = {
@@ -62,7 +62,7 @@ export function AgentActions({ agent, interrupt = false }) {
   const up = agent.wanted === "running" && agent.phase !== "halted";
   return html`
     <div class="actions" role="group" aria-label="Actions for ${name}">
-      ${interrupt && agent.turn_state === "thinking" && html`
+      ${interrupt && html`
         <${Act} leet="1NT3RRUPT" plain="Interrupt" name="Interrupt ${name}" testid="interrupt"
           act=${() => act("interrupt", { name })} />`}
       ${!up && html`
@@ -115,7 +115,6 @@ function LogView({ name }) {
 
 function AgentRow({ agent }) {
   const { note } = condition(agent);
-  const retry = agent.retry_at && Date.parse(agent.retry_at) - Date.now();
   return html`
     <li class="agent" data-testid="agent-${agent.name}">
       <div class="line">
@@ -123,14 +122,14 @@ function AgentRow({ agent }) {
         <a class="name" href="/agents/${agent.name}" data-testid="agent-link">${agent.name}</a>
         <${StateBadge} agent=${agent} />
         ${agent.unread > 0 && html`
-          <span class="badge tone-mail" data-testid="unread" title="Messages not handled yet">${agent.unread} unread</span>`}
+          <span class="badge tone-mail" data-testid="unread" title="Messages that wait for it">${agent.unread} unread</span>`}
         <span class="grow"></span>
         ${agent.model && html`<span class="chip" title="Model">${visible(agent.model)}</span>`}
       </div>
       <div class="line second">
         <span class="status" dir="auto">${
-          note ? visible(note) : agent.status ? html`<q>${visible(agent.status)}</q>` : html`<span class="dim">no status yet</span>`
-        }${agent.crashes > 0 && html` <span class="warn-text">· crash ${agent.crashes}${retry > 0 && `, next start in ${shortTime(retry)}`}</span>`}</span>
+          note ? html`<${Note} text=${note} />` : agent.status ? html`<q>${visible(agent.status)}</q>` : html`<span class="dim">no status yet</span>`
+        }${agent.crashes > 0 && html` <span class="warn-text">· crash ${agent.crashes}${agent.retry_at && agent.phase === "crashed" && html`, next start<${Until} at=${agent.retry_at} />`}</span>`}</span>
         <${AgentActions} agent=${agent} />
       </div>
       <${LogView} name=${agent.name} />

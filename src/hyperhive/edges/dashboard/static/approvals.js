@@ -1,7 +1,7 @@
 // Approvals: what agents ask for. A decision names exactly what was shown (its digest).
 
 import { act } from "./api.js";
-import { decided, pending, working } from "./state.js";
+import { decided, hive, pending, working } from "./state.js";
 import { fullTime, visible } from "./text.js";
 import { Act, Age, Empty, Leet, Section, Words, toast } from "./ui.js";
 import { html, useRef, useState } from "./vendor/preact.js";
@@ -32,11 +32,12 @@ function PendingCard({ approval }) {
   const [denying, setDenying] = useState(false);
   const [note, setNote] = useState("");
   const what = `${approval.kind} ${approval.agent}`;
+  const hosts = hive.value.allowed_hosts ?? [];
   return html`
     <li class="card pending" data-testid="approval-${approval.id}">
       <${Headline} approval=${approval} />
       <p>A new agent named <b>${approval.agent}</b>, with a sandbox and rights of its own: an ordinary agent,
-        without network but the model.</p>
+        ${hosts.length ? html`whose network is the model and <b>${hosts.map(visible).join(", ")}</b>` : "without network but the model"}.</p>
       <${Reason} approval=${approval} />
       <p class="digest">digest <code>${approval.digest.slice(0, 16)}</code></p>
       ${denying

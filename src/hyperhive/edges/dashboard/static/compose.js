@@ -6,11 +6,13 @@ import { agentList, hive } from "./state.js";
 import { Leet, toast } from "./ui.js";
 import { html, useEffect, useRef, useState } from "./vendor/preact.js";
 
+/** As a recipient: every agent. */
+const EVERYBODY = "*";
 const STORY = "I could use a helper. Please ask for an agent named scout and give it a first small task.";
 
 /** The part of the text that names a recipient: "@ma" at its start, and nothing after it yet. */
 function mention(text) {
-  const match = /^@([a-z0-9-]*)$/.exec(text);
+  const match = /^@([a-z0-9-]*|\*)$/.exec(text);
   return match ? match[1] : null;
 }
 
@@ -23,7 +25,7 @@ export function Compose() {
   const key = useRef(null);
 
   const typed = closed ? null : mention(draft.value);
-  const names = agentList.value.map((agent) => agent.name);
+  const names = [...agentList.value.map((agent) => agent.name), EVERYBODY];
   const offered = typed === null ? [] : names.filter((name) => name.startsWith(typed)).slice(0, 8);
   const at = Math.min(picked, Math.max(0, offered.length - 1));
 
@@ -32,7 +34,7 @@ export function Compose() {
   }, [focusAsked.value]);
 
   function write(text) {
-    const match = /^@([a-z0-9-]+)\s/.exec(text);
+    const match = /^@([a-z0-9-]+|\*)\s/.exec(text);
     if (match && names.includes(match[1])) {
       recipient.value = match[1];
       replyTo.value = null;
@@ -96,6 +98,7 @@ export function Compose() {
     }
   }
 
+  const who = recipient.value === EVERYBODY ? "everybody" : recipient.value;
   const demo = hive.value.model?.kind === "demo";
   return html`
     <div class="compose" data-testid="compose">
@@ -107,11 +110,11 @@ export function Compose() {
             <button type="button" class="quiet" aria-label="Not a reply" onClick=${() => (replyTo.value = null)}>×</button>
           </span>`}
         <span class="grow"></span>
-        <span class="dim small">@name picks · Enter sends · Shift+Enter breaks</span>
+        <span class="dim small">@name picks, @* is everybody · Enter sends · Shift+Enter breaks</span>
       </div>
       <div class="completing">
         <textarea id="compose-text" ref=${box} rows="2" data-testid="compose-text"
-          placeholder="Write to @${recipient.value} …" aria-label="Message to ${recipient.value}"
+          placeholder="Write to ${who === recipient.value ? `@${who}` : who} …" aria-label="Message to ${who}"
           role="combobox" aria-autocomplete="list" aria-expanded=${offered.length > 0} aria-controls="compose-names"
           aria-activedescendant=${offered.length ? `compose-name-${offered[at]}` : undefined}
           value=${draft.value} onInput=${(event) => write(event.target.value)} onKeyDown=${onKey}></textarea>
@@ -127,7 +130,7 @@ export function Compose() {
           <button type="button" class="quiet suggestion" data-testid="suggestion"
             onClick=${() => { key.current = null; suggest("manager", STORY); }}>Ask the manager for a helper</button>`}
         <span class="grow"></span>
-        <button type="button" class="primary" aria-label="Send to ${recipient.value}" aria-disabled=${busy || !draft.value.trim()}
+        <button type="button" class="primary" aria-label="Send to ${who}" aria-disabled=${busy || !draft.value.trim()}
           aria-busy=${busy} data-testid="send" onClick=${send}><${Leet} leet="S3ND" plain="Send" /></button>
       </div>
     </div>
