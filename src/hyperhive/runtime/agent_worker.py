@@ -26,6 +26,8 @@ GRACE: Final = 8.0
 HEALTHY: Final = datetime.timedelta(minutes=10)
 """A sandbox that ran this long has earned a fresh count of crashes."""
 BACKOFF_MAX: Final = 300.0
+START_SECONDS: Final = 120.0
+"""A start that takes longer has failed; it takes a second or two when the host is well."""
 
 
 WITH_SANDBOX: Final = frozenset(
@@ -194,7 +196,9 @@ class AgentWorker:
         try:
             spec = await parts.spec(agent)
             await parts.doors.open(agent, spec)
-            started = await parts.sandbox.start(spec)
+            started = await self._start_sandbox(agent, spec)
+            if started is None:
+                return  # The row says that we are starting: the next step ends that.
             begun.append(started.identity)
             await parts.doors.attach(agent, started.listeners)
         except errors.HiveError as error:
@@ -202,12 +206,11 @@ class AgentWorker:
             await parts.doors.close(self._id)
             for identity in begun:
                 await parts.sandbox.kill(self._id, identity)
-            await self._failed(agents.Move.FAIL, error.message)
+            await self._failed(agents.Move.FAIL, error.message, tried=agent.epoch)
             return
 
         def work(tx: ports.Tx) -> None:
             row = lookup.require_agent(tx, self._id)
-            first = agent.running_epoch == 0
             self._write(
                 tx,
                 dataclasses.replace(
@@ -217,8 +220,9 @@ class AgentWorker:
                 "",
             )
             spawning.settle(tx, parts.clock, row, ok=True, note="")
-            if not first:
-                # S5: inside the one shared operation, so that no path can forget it.
+            if tx.list_turns(row.id, limit=1):
+                # S5: inside the one shared operation, so that no path can forget it. Who has
+                # never had a turn has nothing to go on with.
                 posting.post_event(
                     tx,
                     parts.clock.now(),
@@ -230,6 +234,41 @@ class AgentWorker:
 
         await parts.store.write(work)
         parts.log.info("started", agent=agent.name, pid=started.identity.pid)
+
+    async def _start_sandbox(
+        self, agent: agents.Agent, spec: ports.SandboxSpec
+    ) -> ports.Started | None:
+        """Start the sandbox; None when somebody wanted otherwise before it had started."""
+        parts = self._parts
+        begun: list[ports.Started] = []
+        overruled: list[bool] = []
+
+        async def start() -> None:
+            begun.append(await parts.sandbox.start(spec))
+
+        async def watch() -> None:
+            await self._until(
+                lambda row: row.wanted is agents.Wanted.STOPPED or row.epoch != agent.epoch
+            )
+            overruled.append(True)
+
+        await waiting.first(start(), watch(), parts.clock.sleep(START_SECONDS))
+        if begun:
+            return begun[0]
+        if overruled:
+            return None
+        raise errors.unavailable(
+            f"cannot start the sandbox of {agent.name}: it has not begun after {START_SECONDS:g} s"
+        )
+
+    async def _until(self, reached: Callable[[agents.Agent], bool]) -> None:
+        """Return when the row is as asked, looking when something is wanted of the agent."""
+        store = self._parts.store
+        while True:
+            number = store.number()
+            if reached(await self._row()):
+                return
+            await store.changed(events.agent_topic(self._id), number)
 
     def _begin_start(self, tx: ports.Tx) -> agents.Agent | None:
         """In a transaction: begin a start, unless somebody has wanted otherwise since we looked."""
@@ -288,8 +327,8 @@ class AgentWorker:
         code = "" if end.code is None else f" (exit code {end.code})"
         await self._failed(agents.Move.EXITED, f"{end.reason}{code}")
 
-    async def _failed(self, move: agents.Move, note: str) -> None:
-        """Write a failed start or an unasked exit: retry with backoff, or halt."""
+    async def _failed(self, move: agents.Move, note: str, tried: int | None = None) -> None:
+        """Write a failed start (of the epoch *tried*) or an unasked exit: retry later, or halt."""
         parts = self._parts
         now = parts.clock.now()
 
@@ -302,11 +341,12 @@ class AgentWorker:
                 row,
                 sandbox=None,
                 crashes=crashes,
-                running_epoch=row.epoch if move is agents.Move.FAIL else row.running_epoch,
+                # Not the row's: a restart wanted while this one failed is still to come.
+                running_epoch=row.running_epoch if tried is None else tried,
                 retry_at=now + datetime.timedelta(seconds=delay),
                 start_reason=f"restarted after a failure: {note}"[:500],
             )
-            if spawning.settle(tx, parts.clock, row, ok=False, note=note):
+            if tried == row.epoch and spawning.settle(tx, parts.clock, row, ok=False, note=note):
                 # A spawn that failed stays down until a person looks; its approval says why.
                 changed = dataclasses.replace(changed, wanted=agents.Wanted.STOPPED)
             self._write(tx, changed, move, note)
