@@ -1,12 +1,12 @@
 // One agent: its head, its live terminal, a prompt, and the mail that it got.
 
 import { act, newKey } from "./api.js";
-import { AgentActions, StateBadge } from "./agents.js";
+import { AgentActions, StateBadge, condition } from "./agents.js";
 import { MessageRow } from "./mail.js";
-import { agents, agentList, lastFacts, loaded, messageList, messages } from "./state.js";
+import { agents, agentList, hive, lastFacts, loaded, messageList, messages, pictures } from "./state.js";
 import { Terminal } from "./terminal.js";
-import { duration, shortNumber, visible } from "./text.js";
-import { Empty, Leet, Section, toast } from "./ui.js";
+import { duration, plural, shortNumber, visible } from "./text.js";
+import { Empty, Leet, Note, Section, toast } from "./ui.js";
 import { effect, html, signal, useEffect, useRef, useState } from "./vendor/preact.js";
 
 const TURNS = 50;
@@ -35,13 +35,24 @@ async function loadMail(name) {
 
 /** Load what stands beside the terminal, and load turns again when one has begun or ended. */
 export function watchAgent(name) {
-  loadTurns(name);
-  loadMail(name);
+  effect(() => {
+    // A new picture forgets what was loaded beside it.
+    if (pictures.value === 0) return;
+    loadTurns(name);
+    loadMail(name);
+  });
   effect(() => {
     const id = agentList.value.find((agent) => agent.name === name)?.id;
     const touched = lastFacts.value.some((fact) => fact.agent === id && fact.kind.startsWith("Turn") && fact.kind !== "TurnStateChanged");
     if (id && touched) loadTurns(name);
   });
+}
+
+const IN_TURN = ["thinking", "compacting"];
+
+/** Whether a turn runs, also while its model is slow, limited or away for a moment. */
+function isInTurn(agent) {
+  return agent.phase === "running" && (IN_TURN.includes(agent.turn_state) || turns.value.some((turn) => turn.outcome === "running"));
 }
 
 function Chips({ agent }) {
@@ -56,7 +67,7 @@ function Chips({ agent }) {
         title="Last turn: ${visible(last.note || last.outcome)}, woken by ${visible(last.woke_by)}">
         last turn ${last.outcome.replaceAll("_", " ")}${last.ended_at && ` · ${duration(Date.parse(last.ended_at) - Date.parse(last.started_at))}`}</span>`}
     ${context !== undefined && html`<span class="chip" data-testid="context-chip" title="Tokens in the model's window at its last request">context ${shortNumber(context)}</span>`}
-    ${rows.length > 0 && html`<span class="chip" data-testid="cost-chip" title="Money spent in the last ${rows.length} turns">$${spent.toFixed(spent < 1 ? 4 : 2)}</span>`}
+    ${rows.length > 0 && html`<span class="chip" data-testid="cost-chip" title="The last ${plural(rows.length, "turn")} at list prices${hive.value.model?.kind === "demo" ? "; the scripted model costs nothing" : ""}">$${spent.toFixed(spent < 1 ? 4 : 2)}</span>`}
   `;
 }
 
@@ -116,16 +127,16 @@ export function AgentPage({ name, terminal }) {
   if (!agent) {
     return html`<main class="missing"><${Empty}>${loaded.value ? html`There is no agent named <b>${visible(name)}</b>. <a href="/">Back to the dashboard</a>` : "Loading …"}<//></main>`;
   }
+  const { note } = condition(agent);
   return html`
     <main class="agent-page">
       <div class="agent-head">
         <h1 class="name">${name}</h1>
         <${StateBadge} agent=${agent} />
         <${Chips} agent=${agent} />
-        <span class="grow"></span>
-        <${AgentActions} agent=${agent} interrupt=${true} />
-        ${(agent.turn_note || agent.phase_note || agent.status) && html`
-          <p class="status" dir="auto">${agent.phase === "running" ? visible(agent.turn_note) : visible(agent.phase_note)} ${agent.status && html`<q>${visible(agent.status)}</q>`}</p>`}
+        <${AgentActions} agent=${agent} interrupt=${isInTurn(agent)} />
+        ${(note || agent.status) && html`
+          <p class="status" dir="auto"><${Note} text=${note} /> ${agent.status && html`<q>${visible(agent.status)}</q>`}</p>`}
       </div>
       <section class="terminal-panel panel" aria-label="Terminal">
         <${Terminal} state=${terminal} />

@@ -4,13 +4,13 @@ import { Agents } from "./agents.js";
 import { AgentPage, watchAgent } from "./agent_page.js";
 import { Approvals } from "./approvals.js";
 import { Header } from "./header.js";
-import { follow } from "./live.js";
+import { attach, follow } from "./live.js";
 import { Flow, Inbox } from "./mail.js";
 import { ModelPanel } from "./model.js";
 import { agentList, inbox, loadSnapshot, pending } from "./state.js";
 import { TerminalState } from "./terminal_state.js";
 import { Confirm, Toasts, toast } from "./ui.js";
-import { effect, html, render } from "./vendor/preact.js";
+import { computed, effect, html, render } from "./vendor/preact.js";
 
 function Dashboard() {
   return html`
@@ -50,14 +50,24 @@ effect(() => {
   document.title = waiting ? `(${waiting}) hyperhive` : "hyperhive";
 });
 
+const isHere = computed(() => agentList.value.some((agent) => agent.name === name));
+
+function watch() {
+  watchAgent(name);
+  return attach(terminal);
+}
+
 async function load() {
   await loadSnapshot();
-  const known = name && agentList.value.some((agent) => agent.name === name);
-  if (known) {
-    await terminal.reload();
-    watchAgent(name);
-  }
-  follow(known ? terminal : null);
+  if (isHere.value) await watch();
+  follow();
+  if (isHere.value || !name) return;
+  // The page was opened before its agent exists.
+  const waiting = isHere.subscribe((here) => {
+    if (!here) return;
+    queueMicrotask(() => waiting());
+    watch().catch((error) => toast(error.message));
+  });
 }
 
 render(name ? html`<${Agent} name=${name} terminal=${terminal} />` : html`<${Dashboard} />`, document.getElementById("app"));

@@ -16,6 +16,7 @@ let terminal = null;
 let retry = RETRY_FIRST;
 let retryTimer = 0;
 let hiddenTimer = 0;
+let onSeen = () => {};
 
 function become(state) {
   if (connection.value.state !== state) connection.value = { state, since: Date.now() };
@@ -80,27 +81,48 @@ async function reload() {
   }
 }
 
-// A browser opens six connections to one host at most: tabs that nobody looks at give theirs back.
+// A browser opens six connections to one host at most: tabs that nobody looks at give theirs back,
+// but for one dashboard, whose title goes on telling what waits.
+function rest() {
+  close();
+  become("paused");
+}
+
+function onUnseen() {
+  if (terminal) {
+    rest();
+    return;
+  }
+  navigator.locks.request("hive-unseen", { ifAvailable: true }, (lock) => {
+    if (!document.hidden) return undefined;
+    if (!lock) return rest();
+    return new Promise((done) => (onSeen = done));
+  });
+}
+
 function onVisibility() {
   clearTimeout(hiddenTimer);
   if (document.hidden) {
-    hiddenTimer = setTimeout(() => {
-      close();
-      become("paused");
-    }, HIDDEN_MOST);
-  } else if (!source) {
+    hiddenTimer = setTimeout(onUnseen, HIDDEN_MOST);
+    return;
+  }
+  onSeen();
+  if (!source) {
     become("reconnecting");
     open();
   }
 }
 
-/**
- * Follow the hive from the number of the picture on. `feed`, when given, is the terminal of one
- * agent: {agent, number() -> last one seen, take(events), reload()}.
- */
-export function follow(feed = null) {
-  terminal = feed;
+/** Follow the hive from the number of the picture on. */
+export function follow() {
   open();
   document.addEventListener("visibilitychange", onVisibility);
   addEventListener("online", () => !document.hidden && open());
+}
+
+/** Follow the terminal of one agent too: {agent, number() -> last one seen, take(events), reload()}. */
+export async function attach(feed) {
+  await feed.reload();
+  terminal = feed;
+  if (source) open();
 }

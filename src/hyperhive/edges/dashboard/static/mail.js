@@ -5,7 +5,7 @@ import { writeTo } from "./compose_state.js";
 import { Compose } from "./compose.js";
 import { inbox, loadOlderMessages, messageList, messages } from "./state.js";
 import { clockTime, fullTime, visible } from "./text.js";
-import { Act, Age, Empty, Section, Words } from "./ui.js";
+import { Act, Age, Empty, Section, Words, shown } from "./ui.js";
 import { html, useState } from "./vendor/preact.js";
 
 const STATE_TONES = { queued: "busy", leased: "mail", handled: "dim", dead: "bad" };
@@ -38,7 +38,7 @@ export function Body({ message }) {
   return html`
     <div class="event" data-testid="body">
       <b>${visible(event.name)}</b>
-      ${event.fields.map(([key, value]) => html`<span class="field" key=${key}><i>${visible(key)}</i> ${visible(value)}</span>`)}
+      ${event.fields.map(([key, value]) => html`<span class="field" key=${key}><i>${visible(key)}</i> ${shown(value)}</span>`)}
     </div>
   `;
 }
@@ -95,10 +95,9 @@ export function MessageRow({ message, replies = true }) {
         ${answerable && html`
           <button type="button" class="quiet" aria-label="Reply to ${message.from} about message ${message.id}"
             onClick=${() => writeTo(message.from, message.id)}>reply</button>`}
-        <span class="grow"></span>
         ${message.redelivered && html`<span class="badge tone-warn" title="An earlier turn died with it">redelivered ×${message.deliveries - 1}</span>`}
-        <span class="badge tone-${tone}" data-testid="message-state" title=${STATE_MEANINGS[message.state]}>${message.state}</span>
-        <time class="dim mono small" dateTime=${message.sent_at} title=${fullTime(message.sent_at)}>${clockTime(message.sent_at)}</time>
+        <span class="stamp"><span class="badge tone-${tone}" data-testid="message-state" title=${STATE_MEANINGS[message.state]}>${message.state}</span>
+          <time class="dim mono small" dateTime=${message.sent_at} title=${fullTime(message.sent_at)}>${clockTime(message.sent_at)}</time></span>
       </div>
       <${Body} message=${message} />
       ${message.state === "dead" && html`

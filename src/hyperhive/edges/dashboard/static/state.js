@@ -8,6 +8,8 @@ const MESSAGES_KEPT = 400;
 
 export const loaded = signal(false);
 export const number = signal(0);
+/** How many whole pictures were loaded; more than one when the stream could not go on. */
+export const pictures = signal(0);
 export const hive = signal({ name: "hive", version: "", model: { kind: "none", ready: true } });
 export const agents = signal(new Map());
 export const approvals = signal(new Map());
@@ -24,7 +26,8 @@ export const inbox = computed(() =>
   messageList.value.filter((m) => m.to === "operator" && m.state === "queued"),
 );
 export const approvalList = computed(() => [...approvals.value.values()].sort((a, b) => b.id - a.id));
-export const pending = computed(() => approvalList.value.filter((a) => a.state === "pending"));
+// Oldest first: what arrives must not push another card under a pointer that is about to approve.
+export const pending = computed(() => approvalList.value.filter((a) => a.state === "pending").reverse());
 export const working = computed(() =>
   approvalList.value.filter((a) => a.state === "approved" || a.state === "building"),
 );
@@ -60,6 +63,7 @@ export async function loadSnapshot() {
     approvals.value = byId(picture.approvals);
     messages.value = byId([...picture.messages, ...picture.inbox]);
     loaded.value = true;
+    pictures.value += 1;
   });
 }
 

@@ -3,10 +3,11 @@
 import { Body } from "./mail.js";
 import { clockTime, duration, fullTime, plural, visible } from "./text.js";
 import { Result, ToolCall } from "./tools.js";
-import { Act, Empty } from "./ui.js";
+import { Act, Empty, Words, shown } from "./ui.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact.js";
 
 const NEAR_END = 60;
+const LONG = { characters: 20_000, lines: 400 };
 
 function Time({ at }) {
   return html`<time class="at" dateTime=${at} title=${fullTime(at)}>${clockTime(at)}</time>`;
@@ -31,7 +32,7 @@ function Ended({ item }) {
   const parts = [];
   if (item.lasted !== undefined) parts.push(duration(item.lasted));
   if (data.tool_calls > 0) parts.push(plural(data.tool_calls, "tool call"));
-  const cost = data.usage?.cost_usd;
+  const cost = Number(data.usage?.cost_usd);
   if (cost > 0) parts.push(`$${cost.toFixed(4)}`);
   return html`
     <div class="turn-end ${good ? "" : "failed"}">
@@ -48,9 +49,9 @@ function Item({ item }) {
     case "wake":
       return html`<${Wake} item=${item} />`;
     case "text":
-      return html`<div class="said words">${visible(data.text)}</div>`;
+      return html`<${Words} text=${data.text} fold=${LONG} kind="said" />`;
     case "thinking":
-      return data.text ? html`<details class="thought"><summary>thinking</summary><div class="words">${visible(data.text)}</div></details>` : null;
+      return data.text ? html`<details class="thought"><summary>thinking</summary><${Words} text=${data.text} fold=${LONG} /></details>` : null;
     case "tool_use":
       return html`<${ToolCall} item=${item} />`;
     case "tool_result":
@@ -58,7 +59,7 @@ function Item({ item }) {
     case "result":
       return html`<${Ended} item=${item} />`;
     case "note":
-      return html`<div class="note">${visible(data.text)}</div>`;
+      return html`<div class="note">${shown(data.text)} <${Time} at=${item.at} /></div>`;
     default:
       return html`<div class="note">${visible(item.kind)}: ${visible(JSON.stringify(data))}</div>`;
   }

@@ -15,6 +15,14 @@ export function visible(text) {
   return String(text ?? "").replace(/\r\n/g, "\n").replace(HIDDEN, escapeOne);
 }
 
+const ESCAPE_SEQUENCES =
+  /\u001b\[[0-?]*[ -/]*[@-~]|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|\u001b[ -/]*[0-~]/g;
+
+/** What a program printed, without its colours and cursor moves (ECMA-48); no word is left out. */
+export function printed(text) {
+  return text.replace(ESCAPE_SEQUENCES, "").replace(/\r+\n/g, "\n").replace(/\r+/g, "\n").trimEnd();
+}
+
 /** How long something took: like `shortTime`, but not nothing. */
 export function duration(milliseconds) {
   return milliseconds < 1000 ? "<1 s" : shortTime(milliseconds);

@@ -1,7 +1,7 @@
 // Small pieces that every section uses.
 
-import { plural, shortTime, fullTime, visible } from "./text.js";
-import { html, signal, useEffect, useRef, useState } from "./vendor/preact.js";
+import { clockTime, plural, shortTime, fullTime, visible } from "./text.js";
+import { html, signal, useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
 
 // --- time: one tick for all ages, none while nobody looks -------------------------------------
 
@@ -16,6 +16,25 @@ export function Age({ at }) {
   if (!at) return null;
   const text = shortTime(now.value - Date.parse(at));
   return html`<time dateTime=${at} title=${fullTime(at)}>${text}</time>`;
+}
+
+/** How long until `at`, counting down; nothing once it is over. */
+export function Until({ at }) {
+  const left = Date.parse(at) - now.value;
+  return left > 0 ? html`<span> in ${shortTime(left + 999)}</span>` : null;
+}
+
+const MOMENT = /(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)/;
+
+/** The hive's note about a state, its times as the reader's clock shows them. */
+export function Note({ text }) {
+  return visible(text)
+    .split(MOMENT)
+    .map((part, index) =>
+      index % 2
+        ? html`<span key=${index}><time dateTime=${part} title=${fullTime(part)}>${clockTime(part)}</time><${Until} at=${part} /></span>`
+        : part,
+    );
 }
 
 // --- the theme's labels: a look with a plain name --------------------------------------------
@@ -129,20 +148,57 @@ export function Confirm() {
 
 // --- words of others --------------------------------------------------------------------------
 
-const LONG_CHARACTERS = 600;
-const LONG_LINES = 8;
+const RUN = /(\S{400,})/;
+const PIECE = 200;
+
+/**
+ * Text for the page: every character visible, endless words in pieces. A browser lays out one word
+ * in quadratic time with a font that kerns it: 200 KiB of one letter would stop the page for minutes.
+ */
+export function shown(text) {
+  const safe = visible(text);
+  if (!RUN.test(safe)) return safe;
+  return safe.split(RUN).map((part, index) => (index % 2 ? html`<span class="run" key=${index}>${pieces(part)}</span>` : part));
+}
+
+function pieces(word) {
+  const parts = [];
+  for (let from = 0; from < word.length; ) {
+    const to = whole(word, from + PIECE);
+    parts.push(word.slice(from, to), html`<wbr />`);
+    from = to;
+  }
+  return parts;
+}
+
+/** The place to cut at, moved by one when it is inside a pair of surrogates. */
+function whole(text, at) {
+  const code = text.charCodeAt(at - 1);
+  return code >= 0xd800 && code <= 0xdbff ? at + 1 : at;
+}
+
+const FOLD = { characters: 600, lines: 8 };
+const FOLDED_CHARACTERS = 1500;
+const FOLDED_LINES = 12;
+
+function beginning(text) {
+  const lines = text.split("\n", FOLDED_LINES).join("\n");
+  return lines.slice(0, whole(lines, FOLDED_CHARACTERS));
+}
 
 /** Text that somebody else wrote: every character visible, long text folded with its size. */
-export function Words({ text, testid }) {
+export function Words({ text, testid, fold = FOLD, kind = "" }) {
   const [open, setOpen] = useState(false);
-  const shown = visible(text);
-  const lines = shown.split("\n").length;
-  const long = shown.length > LONG_CHARACTERS || lines > LONG_LINES;
+  const all = String(text ?? "");
+  const lines = useMemo(() => all.split("\n").length, [all]);
+  const long = all.length > fold.characters || lines > fold.lines;
+  const folded = long && !open;
+  const content = useMemo(() => shown(folded ? beginning(all) : all), [all, folded]);
   return html`
-    <div class="words ${long && !open ? "folded" : ""}" dir="auto" data-testid=${testid}>${shown}</div>
+    <div class="words ${kind} ${folded ? "folded" : ""}" dir="auto" data-testid=${testid}>${content}</div>
     ${long && html`
       <button type="button" class="quiet unfold" aria-expanded=${open} onClick=${() => setOpen(!open)}>
-        ${open ? "show less" : `show all (${plural(lines, "line")}, ${plural(shown.length, "character")})`}
+        ${open ? "show less" : `show all (${plural(lines, "line")}, ${plural(all.length, "character")})`}
       </button>
     `}
   `;
