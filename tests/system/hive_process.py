@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from hyperhive.cli import client
+
 HIVE = (sys.executable, "-m", "hyperhive.cli")
 
 
@@ -45,7 +47,9 @@ class HiveProcess:
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line, f"the hive did not start: {self.errors.read_text()[-3000:]}"
+        if not line:
+            code = self._reap()
+            raise AssertionError(f"not started (exit {code}): {self.errors.read_text()[-3000:]}")
         self.ready = json.loads(line)
         return self.ready
 
@@ -87,10 +91,13 @@ class HiveProcess:
         assert done.returncode == 0, (arguments, done.returncode, done.stdout, done.stderr)
         return json.loads(done.stdout)
 
+    def call(self, verb: str, **args: Any) -> Any:
+        """The same without a process for it: a line over the admin socket."""
+        return client.AdminClient(self.home).call(verb, **args)
+
     def agent(self, name: str) -> dict[str, Any] | None:
         """The row of an agent, or None."""
-        rows = self.ask("list")
-        rows = rows.get("agents", rows) if isinstance(rows, dict) else rows
+        rows = self.call("list")["agents"]
         return next((row for row in rows if row["name"] == name), None)
 
     def until(self, what: str, reached: Callable[[], Any], seconds: float = 90.0) -> Any:
@@ -111,17 +118,20 @@ class HiveProcess:
         path = self.home / "log" / "daemon.log"
         return path.read_text()[-4000:] if path.exists() else ""
 
+    def down(self) -> int:
+        """`hive down`, also without a daemon; its exit code."""
+        code = self.run("down").returncode
+        if self.process is not None:
+            self._reap(30)
+        return code
+
     def close(self) -> None:
         """End the agents and the daemon, whatever state they are in."""
-        if self.process is None:
-            with contextlib.suppress(AssertionError):
-                self.start()
-        if self.process is not None:
+        try:
+            self.down()
+        except subprocess.TimeoutExpired:
+            self.kill()
             self.run("down")
-            try:
-                self._reap(30)
-            except subprocess.TimeoutExpired:
-                self.kill()
 
 
 def processes_of(home: pathlib.Path) -> list[str]:
