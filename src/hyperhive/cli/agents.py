@@ -97,7 +97,9 @@ def _count(number: int, thing: str, verb: str) -> str:
 def _ask(verb: str, done: str) -> click.Command:
     """Build one of the verbs that take an agent's name and a reason."""
 
-    @click.option("--reason", default="", metavar="TEXT", help="Told to the agent.")
+    @click.option(
+        "--reason", default="", metavar="TEXT", help="Shown, and told to an agent that is started."
+    )
     @names.agent
     @common
     def run(call: Invocation, name: str, reason: str) -> None:

@@ -34,7 +34,7 @@ VERBS: Final[dict[str, dict[str, tuple[str, str, str]]]] = {
     "Agents": {
         "list": ("agents", "list_agents", "List the agents and what each is doing."),
         "start": ("agents", "start", "Start an agent."),
-        "stop": ("agents", "stop", "Stop an agent after its turn; it stays stopped."),
+        "stop": ("agents", "stop", "Stop an agent; it stays stopped. Its turn is interrupted."),
         "restart": ("agents", "restart", "Stop an agent and start it again."),
         "kill": ("agents", "kill", "End an agent's processes now; it stays stopped."),
         "interrupt": ("agents", "interrupt", "Cancel the turn that an agent is in."),

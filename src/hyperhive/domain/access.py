@@ -34,6 +34,8 @@ class Caller:
     name: str
     role: agents.Role | None
     via: str
+    recipients: frozenset[ids.AgentId] | None = None
+    """The agents that this one may write to besides the manager; None is everybody (S4)."""
 
     @property
     def is_operator(self) -> bool:

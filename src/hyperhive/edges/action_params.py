@@ -93,7 +93,11 @@ class Order(Params):
 
     name: AgentName
     reason: Annotated[
-        str, Meta(max_length=fleet.REASON_MAX, description="Why; told to the agent.")
+        str,
+        Meta(
+            max_length=fleet.REASON_MAX,
+            description="Why; shown, and told to an agent that is started.",
+        ),
     ] = ""
 
 

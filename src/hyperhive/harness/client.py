@@ -74,11 +74,6 @@ class Client:
         self._out = bytearray()
         self.agent: Dict[str, Any] = {}
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether the daemon has answered ``hello`` on the present connection."""
-        return self._ready
-
     def start(self) -> None:
         """Connect, and go on trying."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -22,7 +22,7 @@ from hyperhive.runtime import patience
 from hyperhive.services import fleet, lookup, posting, spawning, turns, waiting
 
 GRACE: Final = 8.0
-"""Seconds that a harness gets to end its turn when it is stopped."""
+"""Seconds that a harness gets to interrupt its turn and leave when it is stopped."""
 HEALTHY: Final = datetime.timedelta(minutes=10)
 """A sandbox that ran this long has earned a fresh count of crashes."""
 BACKOFF_MAX: Final = 300.0

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from hyperhive import ports
 from hyperhive.domain import access, agents, errors, events, ids
-from hyperhive.services import lookup, posting, spawning
+from hyperhive.services import lookup, posting, recipients, spawning
 
 STATUS_MAX = 200
 REASON_MAX = 500
@@ -52,7 +52,7 @@ class Fleet:
         return await self._order(caller, name, "restart", change, once=once)
 
     async def stop(self, caller: access.Caller, name: str, reason: str = "") -> agents.Agent:
-        """Want an agent stopped; its harness gets the time to end its turn."""
+        """Want an agent stopped; its turn is interrupted, and its mail goes back."""
         return await self._order(caller, name, "stop", _stopped, stop=_Stop.WITH_GRACE, why=reason)
 
     async def kill(
@@ -81,8 +81,16 @@ class Fleet:
 
     async def identify(self, agent_id: ids.AgentId) -> access.Caller:
         """Who the agent behind a socket is, as of now."""
-        agent = await self._store.read(lambda tx: lookup.require_agent(tx, agent_id))
-        return access.Caller(ids.PartyId(agent.id), agent.name, agent.role, "agent socket")
+
+        def look(tx: ports.ReadTx) -> access.Caller:
+            agent = lookup.require_agent(tx, agent_id)
+            listed = recipients.allowed(tx, agent_id)
+            allowed = None if listed is None else frozenset(listed)
+            return access.Caller(
+                ids.PartyId(agent.id), agent.name, agent.role, "agent socket", allowed
+            )
+
+        return await self._store.read(look)
 
     async def whoami(self, caller: access.Caller) -> dict[str, Any]:
         """What an agent may know of itself."""

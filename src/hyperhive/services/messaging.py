@@ -88,7 +88,7 @@ class Messaging:
         def work(tx: ports.Tx) -> list[Message]:
             posted: list[Message] = []
             for agent in tx.list_agents():
-                if agent.id == caller.party or not recipients.may_write(tx, caller, agent):
+                if agent.id == caller.party or not recipients.may_write(caller, agent):
                     continue
                 own_key = None if key is None else f"{key}*{agent.id}"
                 sent = None if own_key is None else tx.find_message_by_key(caller.party, own_key)

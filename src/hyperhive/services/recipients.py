@@ -32,17 +32,16 @@ def put(tx: ports.Tx, agent: ids.AgentId, listed: list[ids.AgentId] | None) -> N
         tx.put_value(_key(agent), listed)
 
 
-def may_write(tx: ports.ReadTx, caller: access.Caller, recipient: agents.Agent) -> bool:
+def may_write(caller: access.Caller, recipient: agents.Agent) -> bool:
     """Whether *caller* may write to that agent."""
-    if caller.role is not agents.Role.AGENT or recipient.role is agents.Role.MANAGER:
+    if caller.recipients is None or recipient.role is agents.Role.MANAGER:
         return True
-    listed = allowed(tx, caller.agent_id)
-    return listed is None or recipient.id in listed
+    return recipient.id in caller.recipients
 
 
 def require(tx: ports.ReadTx, caller: access.Caller, recipient: agents.Agent) -> None:
     """Raise `HiveError` FORBIDDEN unless *caller* may write to that agent."""
-    if not may_write(tx, caller, recipient):
+    if not may_write(caller, recipient):
         listed = names(tx, caller.agent_id) or []
         raise errors.forbidden(
             f"cannot send to {recipient.name}: you may write to "

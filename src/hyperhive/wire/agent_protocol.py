@@ -60,8 +60,6 @@ HARNESS_IN_SANDBOX = "/opt/hive/harness"
 STATE_IN_SANDBOX = "/state"
 
 METHODS = ("hello", "take", "session", "finish", "state", "events", "mcp", "orders")
-OUTCOMES = ("ok", "failed", "needs_login", "rate_limited", "interrupted")
-ERROR_KINDS = ("invalid", "forbidden", "not_found", "conflict", "unavailable", "bug")
 
 
 class ProtocolError(Exception):

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from hyperhive import ports, settings
+from hyperhive import ports
 from hyperhive.domain import access, agents, errors, ids
 from hyperhive.edges import live_view, strict_json
 from hyperhive.edges.dashboard import assets, contracts, sessions, streams
@@ -47,7 +47,6 @@ class Parts:
     store: ports.Store
     sessions: sessions.Sessions
     streams: streams.Streams
-    settings: settings.Settings
     files: dict[str, assets.Asset]
 
 

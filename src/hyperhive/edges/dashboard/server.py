@@ -46,7 +46,6 @@ class Dashboard:
             store=store,
             sessions=self._sessions,
             streams=self._streams,
-            settings=settings,
             files=assets.load(),
         )
         self._runner: web.AppRunner | None = None
