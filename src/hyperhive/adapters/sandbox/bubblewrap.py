@@ -14,7 +14,7 @@ import os
 import pathlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from hyperhive import ports
@@ -123,6 +123,10 @@ class BubblewrapSandbox:
     async def start(self, spec: ports.SandboxSpec) -> ports.Started:
         """Start the payload; whatever an earlier start of this agent left is ended first."""
         self._check(spec)
+        with _refused(f"start the sandbox of {spec.name}"):
+            return await self._start(spec)
+
+    async def _start(self, spec: ports.SandboxSpec) -> ports.Started:
         bwrap = self.find_bwrap()
         spec.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         view = await self.root_view(spec.run_dir)
@@ -185,11 +189,12 @@ class BubblewrapSandbox:
         self, agent: ids.AgentId, run_dir: pathlib.Path
     ) -> agents.SandboxIdentity | None:
         """A sandbox of this agent that runs though no row says so (we died while starting it)."""
-        self._runs.note(agent, run_dir)
-        if not run_dir.is_dir():  # noqa: ASYNC240 - local, one call
-            return None
-        async with self._remains.alone(run_dir):
-            return await self._remains.find(agent, run_dir)
+        with _refused(f"look for a sandbox of {agent}"):
+            self._runs.note(agent, run_dir)
+            if not run_dir.is_dir():  # noqa: ASYNC240 - local, one call
+                return None
+            async with self._remains.alone(run_dir):
+                return await self._remains.find(agent, run_dir)
 
     async def wait(self, agent: ids.AgentId, identity: agents.SandboxIdentity) -> ports.Exit:
         """Return when it has ended; woken by the process itself (pidfd), not by a poll.
@@ -354,6 +359,16 @@ class BubblewrapSandbox:
 
     def _exit_code(self, agent: ids.AgentId) -> int | None:
         return records.read_exit_code(self._runs.find(agent))
+
+
+@contextlib.contextmanager
+def _refused(doing: str) -> Iterator[None]:
+    """Turn what the host refuses (a full disk, a directory of somebody else) into UNAVAILABLE."""
+    try:
+        yield
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise errors.unavailable(f"cannot {doing}: {where}{error.strerror or error}") from error
 
 
 def _reason(code: int | None, memory_kills: int) -> str:

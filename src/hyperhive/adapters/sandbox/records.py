@@ -8,8 +8,10 @@ the daemon's ``run_dir``.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 from typing import Any, Final
 
@@ -100,9 +102,14 @@ class Registry:
             return
         self._directory.mkdir(parents=True, exist_ok=True)
         for entry in self._directory.iterdir():
-            if not pathlib.Path(entry.read_text(encoding="utf-8")).is_dir():
-                entry.unlink(missing_ok=True)
-        (self._directory / agent).write_text(str(run_dir), encoding="utf-8")
+            # Another hive may tidy up at the same time.
+            with contextlib.suppress(FileNotFoundError):
+                if not pathlib.Path(entry.read_text(encoding="utf-8")).is_dir():
+                    entry.unlink()
+        # By rename: a file that we died over would be empty, and name the working directory.
+        new = self._directory / f".{agent}.{os.getpid()}"
+        new.write_text(str(run_dir), encoding="utf-8")
+        new.replace(self._directory / agent)
         self._known[agent] = run_dir
 
     def find(self, agent: ids.AgentId) -> pathlib.Path:
