@@ -13,10 +13,12 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import resource
 import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Final
 
 import structlog
 
@@ -46,6 +48,7 @@ from hyperhive.services import turns as turns_service
 from hyperhive.wire import agent_protocol
 
 Report = Callable[[str], None]
+DESCRIPTORS: Final = 65_536
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,8 +64,20 @@ class ReadyInfo:
 def run(options: settings.Settings, report: Report, ready: Callable[[ReadyInfo], None]) -> None:
     """Run the daemon until SIGTERM, SIGINT or `hive down`; `HiveError` when it cannot start."""
     egress_edge.parse_rules(options.allowed_hosts)
+    raise_descriptor_limit()
     with hive_home.hold(options.home):
         asyncio.run(_Daemon(options, report, ready).run())
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many open files as the host lets us, up to `DESCRIPTORS`.
+
+    Every agent takes about ten, and the usual 1024 would end at a hundred agents.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def end_agents(options: settings.Settings) -> list[str]:

@@ -1,4 +1,4 @@
-"""Loops outlive what is only for now: a full disk, a host that is stuck for a while.
+"""Loops outlive what is only for now: a full disk, no descriptors left, a host that is stuck.
 
 A store that is broken for good ends the daemon by itself (``on_broken``); a loop need not.
 """
@@ -24,7 +24,10 @@ async def keep_trying(
     log: structlog.typing.FilteringBoundLogger,
     what: str,
 ) -> None:
-    """Carry out *step*, and again after a pause while it is UNAVAILABLE; all else is raised.
+    """Carry out *step*, and again after a pause while it is UNAVAILABLE; bugs are raised.
+
+    So is every other refusal: nobody asked for what a loop does, so it cannot be wrong.
+    An OSError is the host's word that it cannot just now.
 
     *step* must look at the facts anew each time: half of it may have been done.
     """
@@ -34,7 +37,10 @@ async def keep_trying(
         except errors.HiveError as error:
             if error.kind is not errors.ErrorKind.UNAVAILABLE:
                 raise
-            log.warning("cannot go on yet", task=what, reason=error.message, again_in=pause)
+            reason = error.message
+        except OSError as error:
+            reason = str(error)
         else:
             return
+        log.warning("cannot go on yet", task=what, reason=reason, again_in=pause)
         await clock.sleep(pause)
