@@ -36,11 +36,13 @@ class FleetLoop:
 
     async def run(self) -> None:
         """Until cancelled: look, act, wait for the fleet topic."""
-        store = self._parts.store
         while True:
-            number = store.number()
-            await patience.keep_trying(self.run_once, self._parts.clock, self._parts.log, "fleet")
-            await store.changed(events.FLEET, number)
+            await patience.keep_trying(self._round, self._parts.clock, self._parts.log, "fleet")
+
+    async def _round(self) -> None:
+        number = self._parts.store.number()
+        await self.run_once()
+        await self._parts.store.changed(events.FLEET, number)
 
     async def run_once(self) -> None:
         """Carry out approved spawns and start missing workers."""

@@ -53,7 +53,8 @@ class Feed:
         """Return the newest number once *topic* has changed after *after*."""
         while self._number_of(topic) <= after:
             if self._ended is not None:
-                raise self._ended
+                # A new one for each: a raised exception keeps the frames of all who raised it.
+                raise errors.HiveError(self._ended.kind, self._ended.message)
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             waiters = self._waiters.setdefault(topic, set())
             waiters.add(waiter)
