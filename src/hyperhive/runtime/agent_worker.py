@@ -298,7 +298,9 @@ class AgentWorker:
         """In a transaction: the sandbox is gone; a stop that somebody asked for is done."""
         row = lookup.require_agent(tx, self._id)
         order = fleet.stop_order(tx, self._id)
-        row = dataclasses.replace(row, sandbox=None, start_reason=reason or row.start_reason)
+        row = dataclasses.replace(
+            row, sandbox=None, retry_at=None, start_reason=reason or row.start_reason
+        )
         self._write(tx, row, agents.Move.STOPPED, order.note if order else note)
         self._parts.turns.lose_in(tx, lookup.require_agent(tx, self._id), lost)
         self._settle_unwanted(tx, row)

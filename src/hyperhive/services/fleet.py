@@ -137,7 +137,7 @@ class Fleet:
                 tx.put_value(once, agent.id)
             changed = change(agent)
             idle = agent.phase is agents.Phase.STOPPED
-            if stop is not None and idle and changed != agent:
+            if stop is not None and idle and agent.wanted is agents.Wanted.RUNNING:
                 # It was about to start, and nothing is left for the fleet loop to carry out.
                 self._call_off(tx, agent, stop)
             elif stop is not None and not idle:
