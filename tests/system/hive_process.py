@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from hyperhive.cli import client
@@ -21,8 +21,21 @@ HIVE = (sys.executable, "-m", "hyperhive.cli")
 class HiveProcess:
     """Starts, kills and asks one hive; `close` ends it and everything it started."""
 
-    def __init__(self, home: pathlib.Path, cache: pathlib.Path, *, sandbox: str = "auto") -> None:
+    def __init__(
+        self,
+        home: pathlib.Path,
+        cache: pathlib.Path,
+        *,
+        sandbox: str = "auto",
+        program: Sequence[str] = HIVE,
+        uid: int | None = None,
+    ) -> None:
+        """*program* is run as *uid*, which may be another user when we are root."""
         self.home = home
+        self._program = program
+        self._user: dict[str, Any] = (
+            {} if uid is None else {"user": uid, "group": uid, "extra_groups": []}
+        )
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": str(home.parent),
@@ -39,16 +52,17 @@ class HiveProcess:
         """`hive up --json …`; returns the line that it prints when ready."""
         with self.errors.open("a") as errors:
             self.process = subprocess.Popen(
-                [*HIVE, "up", "--json", "--port", "0", *options],
+                [*self._program, "up", "--json", "--port", "0", *options],
                 env=self.env,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                **self._user,
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            code = self._reap()
+            code = self.reap()
             raise AssertionError(f"not started (exit {code}): {self.errors.read_text()[-3000:]}")
         self.ready = json.loads(line)
         return self.ready
@@ -57,15 +71,16 @@ class HiveProcess:
         """kill -9 of the daemon alone."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
-        self._reap()
+        self.reap()
 
     def terminate(self, wait: float = 20.0) -> int:
         """SIGTERM, as systemd would; the exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self._reap(wait)
+        return self.reap(wait)
 
-    def _reap(self, wait: float = 20.0) -> int:
+    def reap(self, wait: float = 20.0) -> int:
+        """Wait for the daemon's end; its exit code."""
         assert self.process is not None
         code = self.process.wait(wait)
         if self.process.stdout is not None:
@@ -73,16 +88,19 @@ class HiveProcess:
         self.process = None
         return code
 
-    def run(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, stdin: str | None = None, seconds: float = 60
+    ) -> subprocess.CompletedProcess[str]:
         """One `hive` call, whatever comes of it."""
         return subprocess.run(
-            [*HIVE, *arguments],
+            [*self._program, *arguments],
             env=self.env,
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=seconds,
             check=False,
+            **self._user,
         )
 
     def ask(self, *arguments: str, stdin: str | None = None) -> Any:
@@ -122,7 +140,7 @@ class HiveProcess:
         """`hive down`, also without a daemon; its exit code."""
         code = self.run("down").returncode
         if self.process is not None:
-            self._reap(30)
+            self.reap(30)
         return code
 
     def close(self) -> None:
