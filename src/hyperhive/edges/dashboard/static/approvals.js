@@ -36,7 +36,7 @@ function PendingCard({ approval }) {
   return html`
     <li class="card pending" data-testid="approval-${approval.id}">
       <${Headline} approval=${approval} />
-      <p>A new agent named <b>${approval.agent}</b>, with a sandbox and rights of its own: an ordinary agent,
+      <p>A new agent named <b>${approval.agent}</b>, with a sandbox and rights of its own: an ordinary agent,${" "}
         ${hosts.length ? html`whose network is the model and <b>${hosts.map(visible).join(", ")}</b>` : "without network but the model"}.</p>
       <${Reason} approval=${approval} />
       <p class="digest">digest <code>${approval.digest.slice(0, 16)}</code></p>
