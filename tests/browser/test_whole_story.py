@@ -16,15 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import BrowserContext, ConsoleMessage, Locator, Page, expect
+from playwright.async_api import (
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    ViewportSize,
+    expect,
+)  # fmt: skip
 from tests.system import hive_process as hives
 from tests.system.conftest import claude_binary as claude_binary
 from tests.system.conftest import test_cache as test_cache
 
 pytestmark = [pytest.mark.system, pytest.mark.browser, pytest.mark.timeout(300)]
 
-DESK = {"width": 1280, "height": 800}
-PHONE = {"width": 390, "height": 844}
+DESK: ViewportSize = {"width": 1280, "height": 800}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 SOON = 60_000
 """For what real agents do: they share the machine with other tests."""
 WISH = "I could use a helper. Please ask for an agent named scout and give it a first small task."
@@ -70,8 +77,9 @@ class Desk:
             self.complaints.append(f"{message.text} ({message.location.get('url')})")
 
     async def picture(self, page: Page, name: str) -> None:
-        """Take a picture for the README; toasts, carets and hover have no place in it."""
+        """Take a picture for the README; focus, carets and hover have no place in it."""
         await page.mouse.move(0, 0)
+        await page.evaluate("document.activeElement.blur()")
         self.pictures.mkdir(parents=True, exist_ok=True)
         path = self.pictures / f"{name}.png"
         await page.screenshot(path=path, animations="disabled", caret="hide")
@@ -255,11 +263,12 @@ async def deny_a_second(desk: Desk, page: Page) -> None:
     await expect(request.get_by_test_id("approve")).to_be_visible(timeout=SOON)
     await state(page, "manager", "idle")
     await expect(page.get_by_test_id("inbox")).to_contain_text("helper named critic")
-    for message in ("I have asked for a helper named scout", "It said: slept"):
-        mail = page.get_by_test_id("inbox").locator(".card").filter(has_text=message)
+    cards = page.get_by_test_id("inbox").locator(".card")
+    for message in ("I have asked for a helper named scout", "^scout.*I wrote", "It said: slept"):
+        mail = cards.filter(has_text=re.compile(message))
         await mail.get_by_test_id("handled").click()
         await expect(mail).to_have_count(0)
-    await page.evaluate("document.activeElement.blur()")
+    await page.evaluate("scrollTo(0, 0)")
     await desk.picture(page, "dashboard")
     phone = await desk.window()
     await phone.set_viewport_size(PHONE)

@@ -3,6 +3,7 @@
 import { act, newKey } from "./api.js";
 import { AgentActions, StateBadge, condition } from "./agents.js";
 import { MessageRow } from "./mail.js";
+import { ModelHint } from "./model.js";
 import { agents, agentList, hive, lastFacts, loaded, messageList, messages, pictures } from "./state.js";
 import { Terminal } from "./terminal.js";
 import { duration, plural, shortNumber, visible } from "./text.js";
@@ -135,6 +136,7 @@ export function AgentPage({ name, terminal }) {
         <${StateBadge} agent=${agent} />
         <${Chips} agent=${agent} />
         <${AgentActions} agent=${agent} interrupt=${isInTurn(agent)} />
+        <${ModelHint} />
         ${(note || agent.status) && html`
           <p class="status" dir="auto"><${Note} text=${note} /> ${agent.status && html`<q>${visible(agent.status)}</q>`}</p>`}
       </div>

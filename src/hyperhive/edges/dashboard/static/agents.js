@@ -56,6 +56,8 @@ export async function confirmKill(name) {
   if (sure) await act("kill", { name });
 }
 
+const WITH_SANDBOX = ["starting", "running", "stopping"];
+
 /** What may be done with one agent now. */
 export function AgentActions({ agent, interrupt = false }) {
   const name = agent.name;
@@ -71,9 +73,10 @@ export function AgentActions({ agent, interrupt = false }) {
       ${up && html`
         <${Act} leet="ST0P" plain="Stop" name="Stop ${name}" testid="stop"
           act=${() => act("stop", { name })} />`}
-      ${agent.phase !== "stopped" && html`
+      ${!["stopped", "halted"].includes(agent.phase) && html`
         <${Act} leet="R3ST4RT" plain="Restart" name="Restart ${name}" testid="restart"
-          act=${() => act("restart", { name })} />
+          act=${() => act("restart", { name })} />`}
+      ${WITH_SANDBOX.includes(agent.phase) && html`
         <${Act} leet="K1LL" plain="Kill" name="Kill ${name}" testid="kill" kind="danger"
           act=${() => confirmKill(name)} />`}
     </div>

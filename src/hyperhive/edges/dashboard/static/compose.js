@@ -110,7 +110,7 @@ export function Compose() {
             <button type="button" class="quiet" aria-label="Not a reply" onClick=${() => (replyTo.value = null)}>×</button>
           </span>`}
         <span class="grow"></span>
-        <span class="dim small">@name picks, @* is everybody · Enter sends · Shift+Enter breaks</span>
+        <span class="dim small">@name or @* picks · Enter sends · Shift+Enter breaks</span>
       </div>
       <div class="completing">
         <textarea id="compose-text" ref=${box} rows="2" data-testid="compose-text"

@@ -17,8 +17,9 @@ function Wake({ item }) {
   const { data } = item;
   const mail = { type: data.type, body: data.body };
   return html`
+    ${item.afterLost && html`<div class="turn-end failed"><span class="mark" aria-hidden="true">■</span> turn lost</div>`}
     ${item.begins && html`
-      <div class="turn-start"><span class="mark" aria-hidden="true">▶</span> turn, woken by <b>${visible(data.from)}</b> <${Time} at=${item.at} /></div>`}
+      <div class="turn-start"><${Time} at=${item.at} /><span class="mark" aria-hidden="true">▶</span> turn, woken by <b>${visible(data.from)}</b></div>`}
     <div class="woken" data-testid="woken">
       <span class="dim small">${visible(data.from)} #${data.id}${data.redelivered ? " · redelivered" : ""}${data.in_reply_to ? ` · ↩ #${data.in_reply_to}` : ""}</span>
       <${Body} message=${mail} />
@@ -36,9 +37,9 @@ function Ended({ item }) {
   if (cost > 0) parts.push(`$${cost.toFixed(4)}`);
   return html`
     <div class="turn-end ${good ? "" : "failed"}">
-      <span class="mark" aria-hidden="true">■</span> ${good ? "turn done" : visible(`turn ${String(data.outcome).replaceAll("_", " ")}`)}
+      <${Time} at=${item.at} /><span class="mark" aria-hidden="true">■</span> ${good ? "turn done" : visible(`turn ${String(data.outcome).replaceAll("_", " ")}`)}
       ${parts.length > 0 && html` <span class="dim">· ${parts.join(" · ")}</span>`}
-      ${data.note && html` <span>· ${visible(data.note)}</span>`} <${Time} at=${item.at} />
+      ${data.note && html` <span>· ${visible(data.note)}</span>`}
     </div>
   `;
 }
@@ -59,7 +60,7 @@ function Item({ item }) {
     case "result":
       return html`<${Ended} item=${item} />`;
     case "note":
-      return html`<div class="note">${shown(data.text)} <${Time} at=${item.at} /></div>`;
+      return html`<div class="note"><${Time} at=${item.at} />${shown(data.text)}</div>`;
     default:
       return html`<div class="note">${visible(item.kind)}: ${visible(JSON.stringify(data))}</div>`;
   }

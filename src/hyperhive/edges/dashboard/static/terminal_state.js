@@ -8,7 +8,7 @@ const KEPT = 6000;
 
 /**
  * Fold `events` into `items`: a result goes to its call when that is there; the first mail of a turn
- * knows that it begins one, its result how long it took.
+ * knows that it begins one and whether the one before was lost, its result how long it took.
  */
 function fold(items, events) {
   const next = [...items];
@@ -26,9 +26,16 @@ function fold(items, events) {
       continue;
     }
     if (event.kind === "tool_use") calls.set(event.data.id, next.length);
-    next.push({ ...event, begins: event.kind === "wake" && next.at(-1)?.turn !== event.turn });
+    const begins = event.kind === "wake" && next.at(-1)?.turn !== event.turn;
+    next.push({ ...event, begins, afterLost: begins && isOpen(next) });
   }
   return next;
+}
+
+/** Whether the last turn that begins here has no end: its harness died, or its sandbox. */
+function isOpen(items) {
+  const start = items.findLastIndex((item) => item.begins);
+  return start >= 0 && !items.slice(start).some((item) => item.kind === "result" && item.turn === items[start].turn);
 }
 
 export class TerminalState {
