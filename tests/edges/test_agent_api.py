@@ -151,6 +151,20 @@ def test_a_request_with_more_than_it_should_have_is_refused(open_hive: Open) -> 
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("line", [{"params": "\ud800"}, {"params": {}, "\ud800": 1}])
+def test_half_a_character_anywhere_is_a_refusal_and_no_bug(
+    open_hive: Open, line: dict[str, Any]
+) -> None:
+    async def story() -> None:
+        async with open_hive("bob") as hive:
+            bob = await hive.connect("bob")
+            await bob.send(id=1, method="state", **line)
+            assert (await bob.read())["error"]["kind"] == "invalid"
+            assert hive.log.entries == []
+
+    asyncio.run(story())
+
+
 def test_turns_of_others_do_not_exist(open_hive: Open) -> None:
     async def story() -> None:
         async with open_hive("bob", "eve") as hive:

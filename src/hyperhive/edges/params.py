@@ -27,6 +27,9 @@ def convert(kind: type[T], value: Any, doing: str) -> T:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         raise errors.invalid(f"cannot {doing}: {_words(str(error))}") from error
+    except UnicodeEncodeError as error:
+        # msgspec looks at the UTF-8 of some strings, and half a surrogate pair has none.
+        raise errors.invalid(f"cannot {doing}: its text contains a lone surrogate") from error
 
 
 def schema(kind: type[Params]) -> dict[str, Any]:
