@@ -145,6 +145,31 @@ class Fleet(RuleBasedStateMachine):
         asked.state = ApprovalState.DEPLOYED if good else ApprovalState.FAILED
         self.wanted[asked.name] = Wanted.RUNNING if good else Wanted.STOPPED
 
+    @precondition(lambda self: self.host.world.mode is Mode.NORMAL)
+    @rule(name=names, ticks=st.integers(0, 20), verb=st.sampled_from(["stop", "kill"]))
+    def spawn_and_call_off(self, name: str, ticks: int, verb: str) -> None:
+        """Before, while or just after it starts: its approval ends one way or the other."""
+        if name in self.wanted or any(a.name == name for a in self.asked.values()):
+            return
+
+        async def call_off(daemon: Daemon) -> approvals.Approval:
+            asked = await daemon.review.spawn(OLGA, name, "a")
+            for _ in range(ticks):
+                await asyncio.sleep(0)
+            try:
+                await getattr(daemon.fleet, verb)(OLGA, name)
+            except errors.HiveError as error:
+                assert error.kind is ErrorKind.NOT_FOUND
+            return asked
+
+        asked, _ = self.step(call_off)
+        row = self.row(name)
+        assert row is not None
+        self.wanted[name] = row.wanted
+        state = self.look(lambda tx: tx.get_approval(asked.id)).state
+        assert state in (ApprovalState.DEPLOYED, ApprovalState.FAILED)
+        self.asked[asked.id] = Asked(asked.id, name, "a", "operator", asked.digest, state)
+
     @rule(name=names, hurry=hurries)
     def spawn(self, name: str, hurry: int | None) -> None:
         got, refused = self.step(lambda d: d.review.spawn(OLGA, name, "a"), hurry)
@@ -177,19 +202,20 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(
         name=names,
-        verbs=st.lists(
-            st.sampled_from(["start", "stop", "kill", "restart"]), min_size=1, max_size=3
-        ),
+        verbs=st.lists(orders, min_size=1, max_size=3),
+        ticks=st.integers(0, 8),
         hurry=hurries,
     )
-    def order(self, name: str, verbs: list[str], hurry: int | None) -> None:
-        """One order, or several at once: the last one counts."""
+    def order(self, name: str, verbs: list[str], ticks: int, hurry: int | None) -> None:
+        """One order, or several at once or soon after one another: the last one counts."""
         before = self.row(name)
         kills = self.told("killed")
 
         async def give(daemon: Daemon) -> None:
             for verb in verbs:
                 await getattr(daemon.fleet, verb)(OLGA, name)
+                for _ in range(ticks):
+                    await asyncio.sleep(0)
 
         _, refused = self.step(give, hurry)
         if before is None:
