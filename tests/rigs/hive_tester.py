@@ -356,6 +356,12 @@ class HiveTester:
         return await self.up()
 
     @property
+    def tables(self) -> Any:
+        """The rows of a store in memory, for a test that has no daemon to ask."""
+        assert isinstance(self._store, MemoryStore)
+        return self._store.tables
+
+    @property
     def running(self) -> Daemon:
         """The daemon that runs now."""
         assert self.daemon is not None, "no daemon runs"

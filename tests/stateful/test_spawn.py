@@ -282,7 +282,7 @@ class Fleet(RuleBasedStateMachine):
         self.step(down)
 
     def rows_now(self) -> list[agents.Agent]:
-        return list(self.host._store.tables.agents.values())  # type: ignore[union-attr]
+        return list(self.host.tables.agents.values())
 
     # --- what must hold -----------------------------------------------------------------
 
