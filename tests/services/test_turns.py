@@ -350,7 +350,7 @@ def test_a_restarted_agent_tries_again_at_once(make_desk):
         plan = await desk.turns.take(bob.id, "boot")
         await desk.turns.finish(bob.id, plan["turn"], FinishReport(turns.Outcome.NEEDS_LOGIN))
         row = await desk.row("bob")
-        await desk.store.write(lambda tx: desk.turns.lose_in(tx, row, "stopped"))
+        await desk.store.write(lambda tx: desk.turns.lose_in(tx, row, "stopped", blame=False))
         await desk.turns.hello(bob.id, "boot-2")
         assert (await desk.row("bob")).turn_state is agents.TurnState.IDLE
         await asyncio.wait_for(desk.turns.take(bob.id, "boot-2"), 5)
@@ -394,3 +394,21 @@ def test_the_pause_after_a_limit_without_a_time_grows(make_desk):
         assert waits == [300, 600, 1200, 2400, 3600, 3600, 3600]
 
     asyncio.run(story())
+
+
+def test_stops_do_not_kill_mail_and_crashes_do(make_desk):
+    async def story(blame: bool) -> messages.MessageState:
+        desk = make_desk()
+        await desk.agent("manager")
+        bob = await desk.agent("bob")
+        await desk.mail.send(desk.olga, "bob", "first")
+        for n in range(messages.DELIVERIES_MAX):
+            await desk.turns.take(bob.id, f"boot-{n}")
+            row = await desk.row("bob")
+            await desk.store.write(
+                lambda tx, row=row: desk.turns.lose_in(tx, row, "it ended", blame=blame)
+            )
+        return (await _states(desk, "bob"))[0][1]
+
+    assert asyncio.run(story(False)) is messages.MessageState.QUEUED
+    assert asyncio.run(story(True)) is messages.MessageState.DEAD

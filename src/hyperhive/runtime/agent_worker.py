@@ -302,7 +302,8 @@ class AgentWorker:
             row, sandbox=None, retry_at=None, start_reason=reason or row.start_reason
         )
         self._write(tx, row, agents.Move.STOPPED, order.note if order else note)
-        self._parts.turns.lose_in(tx, lookup.require_agent(tx, self._id), lost)
+        gone = lookup.require_agent(tx, self._id)
+        self._parts.turns.lose_in(tx, gone, lost, blame=False)
         self._settle_unwanted(tx, row)
         if order is not None:
             fleet.forget_stop_order(tx, self._id)
@@ -326,8 +327,7 @@ class AgentWorker:
 
     async def _note_exit(self, end: ports.Exit) -> None:
         await self._parts.doors.close(self._id)
-        code = "" if end.code is None else f" (exit code {end.code})"
-        await self._failed(agents.Move.EXITED, f"{end.reason}{code}")
+        await self._failed(agents.Move.EXITED, end.reason)
 
     async def _failed(self, move: agents.Move, note: str, tried: int | None = None) -> None:
         """Write a failed start (of the epoch *tried*) or an unasked exit: retry later, or halt."""
@@ -352,7 +352,7 @@ class AgentWorker:
                 # A spawn that failed stays down until a person looks; its approval says why.
                 changed = dataclasses.replace(changed, wanted=agents.Wanted.STOPPED)
             self._write(tx, changed, move, note)
-            parts.turns.lose_in(tx, lookup.require_agent(tx, self._id), note)
+            parts.turns.lose_in(tx, lookup.require_agent(tx, self._id), note, blame=True)
             if crashes >= parts.crash_limit:
                 halted = dataclasses.replace(lookup.require_agent(tx, self._id), retry_at=None)
                 self._write(tx, halted, agents.Move.GIVE_UP, f"{crashes} failures in a row: {note}")

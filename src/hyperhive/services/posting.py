@@ -92,15 +92,18 @@ def settle(tx: ports.Tx, now: datetime.datetime, turn: ids.TurnId) -> list[Messa
     return handle(tx, now, tx.list_leased(lease=turn))
 
 
-def give_back(tx: ports.Tx, now: datetime.datetime, leased: Sequence[Message]) -> list[Message]:
+def give_back(
+    tx: ports.Tx, now: datetime.datetime, leased: Sequence[Message], *, blame: bool = True
+) -> list[Message]:
     """Return leased mail to its inbox, to be delivered again marked *redelivered*.
 
     What has been delivered five times in vain is dead instead: kept, shown, told to the
-    manager, and requeued by the operator only. So one message cannot stop an inbox.
+    manager, and requeued by the operator only. So one message cannot stop an inbox. Without
+    *blame* (somebody stopped the agent, the machine was restarted) no message dies of it.
     """
     returned: list[Message] = []
     for message in leased:
-        dead = message.deliveries >= messages.DELIVERIES_MAX
+        dead = blame and message.deliveries >= messages.DELIVERIES_MAX
         returned.append(move(message, Move.BURY if dead else Move.RETURN, now))
     tx.update_messages(returned)
     for message, before in zip(returned, leased, strict=True):

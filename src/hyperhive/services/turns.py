@@ -186,12 +186,13 @@ class Turns:
 
     # --- inside transactions -----------------------------------------------------------
 
-    def lose_in(self, tx: ports.Tx, agent: agents.Agent, note: str) -> None:
+    def lose_in(self, tx: ports.Tx, agent: agents.Agent, note: str, *, blame: bool) -> None:
         """In a transaction: the sandbox of *agent* ended; its turn is lost, its mail returns.
 
-        A pause ends too: whoever starts the agent again wants it to try again.
+        *blame* says that the mail itself may have ended it (see `posting.give_back`). A pause
+        ends too: whoever starts the agent again wants it to try again.
         """
-        self._lose(tx, agent, note)
+        self._lose(tx, agent, note, blame=blame)
         pauses.clear(tx, agent.id)
         self._set_state(tx, lookup.require_agent(tx, agent.id), agents.TurnState.OFFLINE, "")
 
@@ -314,7 +315,7 @@ class Turns:
         )
         self._set_state(tx, lookup.require_agent(tx, agent.id), state, note)
 
-    def _lose(self, tx: ports.Tx, agent: agents.Agent, note: str) -> None:
+    def _lose(self, tx: ports.Tx, agent: agents.Agent, note: str, *, blame: bool = True) -> None:
         current = tx.get_value(_running_key(agent.id))
         now = self._clock.now()
         if current is not None:
@@ -334,7 +335,8 @@ class Turns:
                     topics=(events.orders_topic(agent.id),),
                 )
             )
-        posting.give_back(tx, now, tx.list_leased(recipient=ids.PartyId(agent.id)))
+        leased = tx.list_leased(recipient=ids.PartyId(agent.id))
+        posting.give_back(tx, now, leased, blame=blame)
 
     def _set_state(
         self, tx: ports.Tx, agent: agents.Agent, state: agents.TurnState, note: str

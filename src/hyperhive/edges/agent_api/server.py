@@ -74,6 +74,7 @@ class AgentApi:
 
     async def close_agent(self, agent: ids.AgentId) -> None:
         """Stop listening for *agent*; what was parked for it ends. Closed already is fine."""
+        self._services.allowances.forget(agent)
         server, door = self._doors.pop(agent, (None, None))
         if server is not None and door is not None:
             await server.close()

@@ -15,6 +15,7 @@ import msgspec
 
 from hyperhive.domain import access, agents, approvals, errors, ids, messages
 from hyperhive.edges import params
+from hyperhive.edges.agent_api import allowance
 from hyperhive.services import fleet, messaging, plans, posting, review
 
 BATCH_CHARACTERS: Final = 256 * 1024
@@ -28,6 +29,7 @@ class Services:
     messaging: messaging.Messaging
     fleet: fleet.Fleet
     review: review.Review
+    allowances: allowance.Allowances = dataclasses.field(default_factory=allowance.Allowances)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ async def _recv(call: Call, args: Recv) -> dict[str, Any]:
 
 
 async def _send(call: Call, args: Send) -> dict[str, Any]:
+    call.services.allowances.spend(call.caller.agent_id, args.body)
     if args.to == messages.EVERYBODY:
         if args.in_reply_to is not None:
             raise errors.invalid('cannot send a reply to "*": name the one who gets it')
