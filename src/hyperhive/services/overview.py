@@ -11,6 +11,8 @@ from hyperhive.services import lookup, metering, model_source, recipients
 from hyperhive.wire import views
 
 MESSAGES_SHOWN = 200
+BODIES_SHOWN = 4 * 1024 * 1024
+"""Characters of all bodies in one list of a picture: pages load in a moment, whatever was sent."""
 FACTS_AT_ONCE = 500
 
 
@@ -48,8 +50,10 @@ class Overview:
                 "number": tx.last_number(),
                 "hive": self._about | {"model": model},
                 "agents": self.agent_rows(tx),
-                "messages": [views.message_view(m) for m in tx.list_messages(limit=MESSAGES_SHOWN)],
-                "inbox": [views.message_view(m) for m in inbox],
+                "messages": [
+                    views.message_view(m) for m in _newest(tx.list_messages(limit=MESSAGES_SHOWN))
+                ],
+                "inbox": [views.message_view(m) for m in _newest(inbox)],
                 "approvals": [
                     views.approval_view(shown[key]) for key in sorted(shown, reverse=True)
                 ],
@@ -139,6 +143,18 @@ class Overview:
             "messages": [views.message_view(m) for m in message_rows.values()],
             "approvals": [views.approval_view(a) for a in approval_rows.values()],
         }
+
+
+def _newest(found: list[messages.Message]) -> list[messages.Message]:
+    """The first of *found* whose bodies fit into BODIES_SHOWN, and always the first one."""
+    shown: list[messages.Message] = []
+    size = 0
+    for message in found:
+        size += len(message.body)
+        if shown and size > BODIES_SHOWN:
+            break
+        shown.append(message)
+    return shown
 
 
 def fact_view(fact: events.Fact) -> dict[str, Any]:
