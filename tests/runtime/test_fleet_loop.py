@@ -122,7 +122,7 @@ def test_a_crash_is_told_and_mended_after_a_growing_pause(play):
         for number, pause in enumerate((1, 2, 4), 1):
             await end_sandbox(host, "bob", 9)
             crashed = await host.is_in("bob", Phase.CRASHED)
-            assert (crashed.crashes, crashed.phase_note) == (number, "exit code 9 (exit code 9)")
+            assert (crashed.crashes, crashed.phase_note) == (number, "exit code 9")
             assert crashed.sandbox is None
             assert crashed.retry_at == host.clock.now() + datetime.timedelta(seconds=pause)
             await sleeper(host)

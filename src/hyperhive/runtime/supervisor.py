@@ -31,7 +31,13 @@ class Supervisor:
             raise RuntimeError(f"a task {name!r} is already running")
         task = self._group.create_task(self._run(name, work), name=name)
         self._tasks[name] = task
-        task.add_done_callback(lambda _: self._tasks.pop(name, None))
+
+        def forget(_: object) -> None:
+            del self._tasks[name]
+            # A task that was cancelled before its first step never awaited its work.
+            work.close()
+
+        task.add_done_callback(forget)
 
     def is_running(self, name: str) -> bool:
         """Whether a task of that name runs."""
