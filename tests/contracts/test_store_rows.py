@@ -207,3 +207,32 @@ def test_values(run: Run) -> None:
         assert list(await store.read(lambda tx: tx.list_values(""))) == ["a_1", "a_2", "ab"]
 
     run(scenario)
+
+
+def test_old_facts_are_deleted_and_numbers_go_on(run: Run) -> None:
+    async def scenario(store: ports.Store, clock: ManualClock) -> None:
+        def record(tx: ports.Tx) -> None:
+            for _ in range(5):
+                tx.record(events.Event(NOTED))
+
+        await store.write(record)
+        assert await store.write(lambda tx: tx.delete_facts(3, 2)) == 2
+        left = await store.read(lambda tx: tx.facts_after(0, 10))
+        assert [fact.number for fact in left] == [3, 4, 5]
+
+        def fail(tx: ports.Tx) -> None:
+            tx.delete_facts(5, 10)
+            raise errors.conflict("undo this")
+
+        with contextlib.suppress(errors.HiveError):
+            await store.write(fail)
+        assert len(await store.read(lambda tx: tx.facts_after(0, 10))) == 3
+        # The newest stays, whatever is asked for.
+        assert await store.write(lambda tx: tx.delete_facts(99, 99)) == 2
+        assert await store.write(lambda tx: tx.delete_facts(99, 99)) == 0
+        assert await store.read(lambda tx: tx.last_number()) == 5
+        assert await store.write(lambda tx: tx.record(events.Event(NOTED))) == 6
+        left = await store.read(lambda tx: tx.facts_after(4, 10))
+        assert [fact.number for fact in left] == [5, 6]
+
+    run(scenario)

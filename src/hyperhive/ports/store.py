@@ -106,6 +106,13 @@ class Tx(ReadTx, Protocol):
         """Write ``state``, ``deliveries``, ``lease`` and ``changed_at`` of each."""
         ...
 
+    def delete_facts(self, up_to: int, limit: int) -> int:
+        """Delete up to *limit* of the oldest facts, none above *up_to* nor the newest one.
+
+        Returns how many. Numbers are never used again.
+        """
+        ...
+
     def delete_handled(self, before: datetime.datetime, limit: int) -> int:
         """Delete up to *limit* messages handled before a time; return how many."""
         ...

@@ -20,7 +20,9 @@ from hyperhive.services.posting import give_back, lease, post, post_event, settl
 __all__ = ["Messaging", "give_back", "lease", "post", "post_event", "settle"]
 
 SWEEP_CHUNK: Final = 1000
-"""Messages deleted in one transaction, so that no sender waits for a long one."""
+"""Rows deleted in one transaction, so that no sender waits for a long one."""
+FACTS_KEPT: Final = 100_000
+"""Newest facts that stay: far more than a page that was away catches up with one by one."""
 _NUMBER_MAX: Final = 2**63 - 1
 
 
@@ -225,7 +227,8 @@ class Messaging:
     async def sweep(self) -> int:
         """Delete mail that was handled more than 30 days ago and return how much it was.
 
-        What made the calls of ended turns repeatable goes too.
+        What made the calls of ended turns repeatable goes too, and facts that no page can ask
+        for any more: the rows that they name say what is.
         """
         before = self._clock.now() - messages.HANDLED_KEPT
         deleted = 0
@@ -237,7 +240,12 @@ class Messaging:
                 tx.record(events.Event(events.EventKind.MESSAGES_SWEPT, text=text))
             return count
 
+        def forget_facts(tx: ports.Tx) -> int:
+            return tx.delete_facts(tx.last_number() - FACTS_KEPT, SWEEP_CHUNK)
+
         await self._store.write(posting.forget_calls)
+        while await self._store.write(forget_facts) == SWEEP_CHUNK:
+            pass
         while True:
             count = await self._store.write(work)
             deleted += count

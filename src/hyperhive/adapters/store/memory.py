@@ -23,6 +23,7 @@ class _Tables:
 
     def __init__(self) -> None:
         self.facts: list[events.Fact] = []
+        self.facts_deleted = 0
         self.slot = 0
         self.message_id = 0
         self.approval_id = 0
@@ -32,6 +33,10 @@ class _Tables:
         self.approvals: dict[ids.ApprovalId, approvals.Approval] = {}
         self.turns: dict[ids.TurnId, turns.Turn] = {}
         self.values: dict[str, str] = {}
+
+    def last_number(self) -> int:
+        """The number of the newest fact."""
+        return self.facts_deleted + len(self.facts)
 
 
 class MemoryTx:
@@ -52,10 +57,10 @@ class MemoryTx:
 
     def last_number(self) -> int:
         """See `ports.ReadTx` and `ports.Tx`, as for all methods here."""
-        return len(self._tables.facts)
+        return self._tables.last_number()
 
     def facts_after(self, number: int, limit: int) -> list[events.Fact]:
-        return self._tables.facts[max(number, 0) :][:limit]
+        return self._tables.facts[max(number - self._tables.facts_deleted, 0) :][:limit]
 
     def get_agent(self, agent: ids.AgentId) -> agents.Agent | None:
         return self._tables.agents.get(agent)
@@ -133,7 +138,7 @@ class MemoryTx:
     # --- writing ---
 
     def record(self, event: events.Event) -> int:
-        number = len(self._tables.facts) + 1
+        number = self._tables.last_number() + 1
         self._tables.facts.append(events.Fact(number, self._clock.now(), event))
         self._undo.append(self._tables.facts.pop)
         self.topics.extend(event.topics)
@@ -204,6 +209,20 @@ class MemoryTx:
                 changed_at=message.changed_at,
             )
             self._put(self._tables.messages, message.id, stored)
+
+    def delete_facts(self, up_to: int, limit: int) -> int:
+        tables = self._tables
+        count = max(0, min(up_to - tables.facts_deleted, len(tables.facts) - 1, limit))
+        deleted = tables.facts[:count]
+        del tables.facts[:count]
+        tables.facts_deleted += count
+
+        def restore() -> None:
+            tables.facts[:0] = deleted
+            tables.facts_deleted -= count
+
+        self._undo.append(restore)
+        return count
 
     def delete_handled(self, before: datetime.datetime, limit: int) -> int:
         handled = self._in_state(messages.MessageState.HANDLED, None)
@@ -285,7 +304,7 @@ class MemoryStore:
     def __init__(self, clock: ports.Clock, tables: _Tables | None = None) -> None:
         self._clock = clock
         self.tables = _Tables() if tables is None else tables
-        self._feed = feed.Feed(len(self.tables.facts))
+        self._feed = feed.Feed(self.tables.last_number())
         self._closed: errors.HiveError | None = None
 
     async def write(self, work: Callable[[ports.Tx], T]) -> T:
@@ -298,7 +317,7 @@ class MemoryStore:
             tx.undo()
             raise
         told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_soon(self._tell, tx, len(self.tables.facts), told)
+        asyncio.get_running_loop().call_soon(self._tell, tx, self.tables.last_number(), told)
         await told
         return value
 

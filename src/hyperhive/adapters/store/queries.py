@@ -50,6 +50,10 @@ def _without_id(columns: str) -> str:
 LAST_NUMBER: Final = "SELECT max(number) FROM facts"
 FACTS_AFTER: Final = f"SELECT {_FACT} FROM facts WHERE number > ? ORDER BY number LIMIT ?"
 RECORD: Final = _insert("facts", _FACT)
+DELETE_FACTS: Final = (
+    "DELETE FROM facts WHERE number IN "
+    "(SELECT number FROM facts WHERE number <= ? ORDER BY number LIMIT ?)"
+)
 # A group of mail brings hundreds of facts, and statements cost more than rows.
 FACTS_TOGETHER: Final = 32
 RECORD_TOGETHER: Final = RECORD + ", (?, ?, ?, ?, ?, ?, ?, ?, ?)" * (FACTS_TOGETHER - 1)

@@ -258,6 +258,12 @@ class SqliteTx(SqliteReadTx):
             numbers = ", ".join(str(message.id) for message in changed)
             raise errors.not_found(f"cannot change messages {numbers}: not all of them exist")
 
+    def delete_facts(self, up_to: int, limit: int) -> int:
+        # The newest stays, also in an otherwise quiet hive: the next number is found from it.
+        written = super().last_number()
+        bound = (min(up_to, written - 1), limit)
+        return self._execute(queries.DELETE_FACTS, bound).rowcount
+
     def delete_handled(self, before: datetime.datetime, limit: int) -> int:
         return self._execute(queries.DELETE_HANDLED, (rows.time_in(before), limit)).rowcount
 
