@@ -168,6 +168,24 @@ def test_the_head_shows_state_turn_context_and_cost_and_offers_the_interrupt(tel
     tell(story, may_complain=True)
 
 
+def test_a_turn_whose_model_is_away_for_a_moment_can_be_interrupted(tell) -> None:
+    async def story(visit) -> None:
+        page, hive = visit.page, visit.hive
+        row = await hive.agent("coder", turn_state=agents.TurnState.BACKING_OFF)
+        turn = {
+            "id": "t1", "started_at": "2026-01-01T00:00:00Z", "ended_at": None, "note": "",
+            "outcome": "running", "woke_by": "manager", "cost_usd": 0.0, "context_tokens": 0,
+        }  # fmt: skip
+        hive.verbs.turns = [turn]
+        await visit.open("/agents/coder")
+        await page.get_by_test_id("interrupt").wait_for()
+        turn["outcome"] = "failed"
+        await hive.turn_ended(row.id)
+        await expect(page.get_by_test_id("interrupt")).to_have_count(0)
+
+    tell(story)
+
+
 def test_an_unknown_agent_is_said_to_be_unknown(tell) -> None:
     async def story(visit) -> None:
         await visit.open("/agents/nobody")

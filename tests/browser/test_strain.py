@@ -252,6 +252,7 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(tell) -> None:
         await page.keyboard.press("Escape")
         await expect(kill).to_be_focused()
         await page.keyboard.press("Space")
+        await expect(page.get_by_test_id("confirm-no")).to_be_focused()
         await page.keyboard.press("Tab")
         await expect(page.get_by_test_id("confirm-yes")).to_be_focused()
         await page.keyboard.press("Enter")

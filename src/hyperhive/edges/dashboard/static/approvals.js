@@ -120,7 +120,7 @@ function SpawnForm() {
       <form class="stack" onSubmit=${submit}>
         <label for="spawn-name">Name <span class="dim">(lower-case letters, digits, single hyphens)</span></label>
         <input id="spawn-name" ref=${field} required maxlength="32" pattern=${NAME_PATTERN} autocomplete="off"
-          autocapitalize="none" spellcheck=${false} data-testid="spawn-name"
+          title="lower-case letters, digits, single hyphens" autocapitalize="none" spellcheck=${false} data-testid="spawn-name"
           value=${name} onInput=${(event) => setName(event.target.value)} />
         <label for="spawn-why">Why</label>
         <textarea id="spawn-why" rows="2" maxlength="4000" data-testid="spawn-description"
@@ -147,7 +147,7 @@ export function Approvals() {
     </div>
   `;
   return html`
-    <${Section} id="approvals" leet="APPR0VALS" plain="Approvals" count=${open.length} aside=${tabs}>
+    <${Section} id="approvals" leet="APPR0VALS" plain="Approvals" count=${open.length} urgent=${true} aside=${tabs}>
       ${tab === "waiting"
         ? html`
             ${open.length + busy.length === 0 && html`<${Empty}>Nothing waits for your decision.<//>`}

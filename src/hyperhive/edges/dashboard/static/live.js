@@ -1,6 +1,5 @@
 // The one stream of the page, and the truth about whether it runs.
 
-import { get } from "./api.js";
 import { applyFacts, loadSnapshot, number } from "./state.js";
 import { signal } from "./vendor/preact.js";
 
@@ -58,22 +57,15 @@ function open() {
 
 function reopenLater() {
   close();
-  retryTimer = setTimeout(async () => {
-    retry = Math.min(retry * 2, RETRY_MOST);
-    try {
-      await get("/api/snapshot"); // A 401 here leads to the way in; a refusal to another try.
-      open();
-    } catch {
-      reopenLater();
-    }
-  }, retry);
+  retryTimer = setTimeout(reload, retry);
+  retry = Math.min(retry * 2, RETRY_MOST);
 }
 
 async function reload() {
   close();
   become("reconnecting");
   try {
-    await loadSnapshot();
+    await loadSnapshot(); // A 401 here leads to the way in; a refusal to another try.
     await terminal?.reload();
     open();
   } catch {

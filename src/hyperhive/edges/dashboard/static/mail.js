@@ -65,7 +65,7 @@ function InboxCard({ message }) {
 export function Inbox() {
   const waiting = inbox.value;
   return html`
-    <${Section} id="inbox" leet="0PER4TOR INB0X" plain="Operator inbox" count=${waiting.length}>
+    <${Section} id="inbox" leet="0PER4TOR INB0X" plain="Operator inbox" count=${waiting.length} urgent=${true}>
       ${waiting.length
         ? html`<ul class="rows">${waiting.map((each) => html`<${InboxCard} key=${each.id} message=${each} />`)}</ul>`
         : html`<${Empty}>No mail waits for you.<//>`}

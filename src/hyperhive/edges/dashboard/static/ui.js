@@ -205,12 +205,12 @@ export function Words({ text, testid, fold = FOLD, kind = "" }) {
 }
 
 /** A titled part of the page. */
-export function Section({ id, leet, plain, count, aside, children }) {
+export function Section({ id, leet, plain, count, urgent = false, aside, children }) {
   return html`
     <section class="panel" id=${id} aria-labelledby="${id}-title" data-testid=${id}>
       <header class="panel-head">
         <h2 id="${id}-title"><${Leet} leet=${leet} plain=${plain} /></h2>
-        ${count !== undefined && html`<span class="count" data-testid="${id}-count">${count}</span>`}
+        ${count !== undefined && html`<span class="count ${count > 0 && urgent ? "urgent" : ""}" data-testid="${id}-count">${count}</span>`}
         <span class="grow"></span>
         ${aside}
       </header>
