@@ -58,21 +58,23 @@ class ModelSource:
         *demo* (``hive up --demo``) wins for this run and is not remembered.
         """
         if demo:
-            await self._use(SourceKind.DEMO, "", from_host=True)
+            await self._use(SourceKind.DEMO)
             return
         stored = await self._store.read(lambda tx: tx.get_value(VALUE_NAME))
-        if stored is not None and not stored.get("from_host"):
-            kind = SourceKind(stored["kind"])
-            secret = await self._secrets.read(SECRET_NAME) if kind in _WITH_SECRET else ""
-            if secret is not None:
-                await self._use(kind, secret, from_host=False)
-                return
-        if api_key:
-            await self._use(SourceKind.API_KEY, api_key, from_host=True)
+        chosen = None if stored is None else stored.get("set")
+        if chosen is not None and SourceKind(chosen) not in _WITH_SECRET:
+            await self._use(SourceKind(chosen))
+            return
+        kept = None if chosen is None else await self._secrets.read(SECRET_NAME)
+        if kept is not None:
+            # The kind beside the secret wins: we may have died before the store heard of it.
+            await self._use(*_parse(kept))
+        elif api_key:
+            await self._use(SourceKind.API_KEY, api_key)
         elif token:
-            await self._use(SourceKind.TOKEN, token, from_host=True)
+            await self._use(SourceKind.TOKEN, token)
         else:
-            await self._use(SourceKind.NONE, "", from_host=True)
+            await self._use(SourceKind.NONE)
 
     async def set(self, caller: access.Caller, kind: str, secret: str) -> dict[str, Any]:
         """Set the source, durably, before returning; running agents go on with it."""
@@ -90,11 +92,11 @@ class ModelSource:
                 )
             if " " in value:
                 raise errors.invalid("cannot use this credential: it contains a space")
-            await self._secrets.write(SECRET_NAME, value)
+            await self._secrets.write(SECRET_NAME, f"{chosen.value} {value}")
+            await self._use(chosen, value, by_operator=True)
         else:
-            value = ""
+            await self._use(chosen, by_operator=True)
             await self._secrets.delete(SECRET_NAME)
-        await self._use(chosen, value, from_host=False)
         return await self.status()
 
     async def status(self) -> dict[str, Any]:
@@ -119,14 +121,19 @@ class ModelSource:
         """What the gateway uses for the next request."""
         return self._current
 
-    async def _use(self, kind: SourceKind, secret: str, *, from_host: bool) -> None:
+    async def _use(self, kind: SourceKind, secret: str = "", *, by_operator: bool = False) -> None:
         base = await self._start_demo() if kind is SourceKind.DEMO else self._upstream
         self._current = Source(kind, base, secret)
 
         def work(tx: ports.Tx) -> None:
-            known = tx.get_value(VALUE_NAME) or {"number": 0}
-            # The number makes a new credential of the same kind end the pauses of the old one.
-            value = {"kind": kind.value, "from_host": from_host, "number": known["number"] + 1}
+            known: dict[str, Any] = tx.get_value(VALUE_NAME) or {}
+            value = {
+                "kind": kind.value,
+                # The number makes a new credential of the same kind end the pauses of the old one.
+                "number": known.get("number", 0) + 1,
+                # What a run with other means leaves as it is.
+                "set": kind.value if by_operator else known.get("set"),
+            }
             tx.put_value(VALUE_NAME, value)
             tx.record(
                 events.Event(
@@ -135,6 +142,17 @@ class ModelSource:
             )
 
         await self._store.write(work)
+
+
+def _parse(kept: str) -> tuple[SourceKind, str]:
+    word, _, secret = kept.partition(" ")
+    for kind in _WITH_SECRET:
+        if word == kind.value and secret:
+            return kind, secret
+    raise errors.unavailable(
+        f"cannot use the stored model credential: the secret {SECRET_NAME} is damaged; "
+        "delete its file and set the credential again"
+    )
 
 
 _WITH_SECRET = frozenset({SourceKind.API_KEY, SourceKind.TOKEN})
