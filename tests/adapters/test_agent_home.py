@@ -1,0 +1,132 @@
+"""The directories of agents: who owns what, and what a sandbox is shown of it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime
+import os
+import pathlib
+import shutil
+import stat
+
+import pytest
+
+from hyperhive import ports
+from hyperhive.adapters.agent_home.directories import AgentHomes
+from hyperhive.domain import agents, errors, ids
+from hyperhive.wire import agent_protocol
+
+NOW = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
+BOB = agents.Agent(
+    id=ids.AgentId("b" * 12), name=ids.AgentName("bob"), role=agents.Role.AGENT, slot=3,
+    created_at=NOW, wanted=agents.Wanted.RUNNING, epoch=1, phase=agents.Phase.STARTING,
+    phase_since=NOW, phase_note="", running_epoch=0, sandbox=None, crashes=0, retry_at=None,
+    turn_state=agents.TurnState.OFFLINE, turn_since=NOW, turn_note="", status="", model="",
+    session_id="", session_started=False, start_reason="",
+)  # fmt: skip
+
+
+def homes(top: pathlib.Path, uid_base: int = 870000) -> AgentHomes:
+    return AgentHomes(top, claude=top / "claude", limits=ports.Limits(), uid_base=uid_base)
+
+
+def mode(path: pathlib.Path) -> str:
+    return oct(stat.S_IMODE(path.stat().st_mode))
+
+
+def source(spec: ports.SandboxSpec, target: str) -> pathlib.Path:
+    """Which directory of the host a sandbox sees as *target*."""
+    (found,) = [bind for bind in spec.binds if bind.target == target]
+    return found.source
+
+
+def test_the_agent_owns_its_state_and_nothing_else(tmp_path):
+    before = os.umask(0)
+    try:
+        spec = asyncio.run(homes(tmp_path).spec(BOB))
+    finally:
+        os.umask(before)
+    own, run = tmp_path / "agents" / BOB.id, tmp_path / "run" / "agents" / BOB.id
+    assert {str(path.relative_to(tmp_path)): mode(path) for path in (
+        own.parent, own, own / "state", own / "log", run, run / "sock", run / "box",
+    )} == {
+        "agents": "0o711", f"agents/{BOB.id}": "0o711", f"agents/{BOB.id}/state": "0o700",
+        f"agents/{BOB.id}/log": "0o700", f"run/agents/{BOB.id}": "0o711",
+        f"run/agents/{BOB.id}/sock": "0o750", f"run/agents/{BOB.id}/box": "0o711",
+    }  # fmt: skip
+    expected = 870003 if os.geteuid() == 0 else os.geteuid()
+    assert spec.uid == expected
+    assert (own / "state").stat().st_uid == expected
+    assert (own / "log").stat().st_uid == os.geteuid()
+    assert (run / "sock").stat().st_uid == os.geteuid()
+    if os.geteuid() == 0:
+        assert (run / "sock").stat().st_gid == expected
+
+
+def test_only_the_state_is_writable_inside(tmp_path):
+    spec = asyncio.run(homes(tmp_path).spec(BOB))
+    assert [bind.target for bind in spec.binds if bind.writable] == [
+        agent_protocol.STATE_IN_SANDBOX
+    ]
+    assert spec.ports == (agent_protocol.GATEWAY_PORT, agent_protocol.EGRESS_PORT)
+    assert spec.log == homes(tmp_path).log_file(BOB.id)
+
+
+def test_every_agent_has_its_own_uid_and_directories(tmp_path):
+    eve = dataclasses.replace(BOB, id=ids.AgentId("e" * 12), slot=4)
+    both = homes(tmp_path)
+    one, two = asyncio.run(both.spec(BOB)), asyncio.run(both.spec(eve))
+    state = agent_protocol.STATE_IN_SANDBOX
+    assert source(one, state) != source(two, state)
+    assert (one.uid != two.uid) is (os.geteuid() == 0)
+
+
+def test_asking_again_keeps_what_is_there_and_mends_what_was_loosened(tmp_path):
+    first = asyncio.run(homes(tmp_path).spec(BOB))
+    state = source(first, agent_protocol.STATE_IN_SANDBOX)
+    (state / "notes").write_text("mine")
+    state.chmod(0o777)
+    again = asyncio.run(homes(tmp_path).spec(BOB))
+    assert again == first
+    assert (state / "notes").read_text() == "mine"
+    assert mode(state) == "0o700"
+
+
+def test_the_harness_is_staged_whole_readable_and_once(tmp_path):
+    before = os.umask(0o077)
+    try:
+        staged = source(asyncio.run(homes(tmp_path).spec(BOB)), agent_protocol.HARNESS_IN_SANDBOX)
+    finally:
+        os.umask(before)
+    files = {str(path.relative_to(staged)) for path in staged.rglob("*") if path.is_file()}
+    assert {"hyperhive/harness/__main__.py", "hyperhive/wire/agent_protocol.py"} <= files
+    # Nothing of the daemon comes with it.
+    assert all(name.startswith(("hyperhive/harness/", "hyperhive/wire/", "hyperhive/__init__"))
+               for name in files)  # fmt: skip
+    for path in [staged, *staged.rglob("*")]:
+        assert mode(path) == ("0o755" if path.is_dir() else "0o644"), path
+    inode = staged.stat().st_ino
+    asyncio.run(homes(tmp_path).spec(BOB))
+    assert staged.stat().st_ino == inode
+    assert [path.name for path in staged.parent.iterdir()] == [staged.name]
+
+
+def test_a_staging_that_died_half_way_is_done_anew(tmp_path):
+    one = homes(tmp_path)
+    staged = source(asyncio.run(one.spec(BOB)), agent_protocol.HARNESS_IN_SANDBOX)
+    shutil.rmtree(staged)
+    half = staged.parent / f".{staged.name}.{os.getpid()}"
+    half.mkdir()
+    (half / "rubbish").write_text("")
+    again = source(asyncio.run(one.spec(BOB)), agent_protocol.HARNESS_IN_SANDBOX)
+    assert again == staged
+    assert not half.exists()
+    assert not (staged / "rubbish").exists()
+
+
+def test_what_cannot_be_made_is_unavailable(tmp_path):
+    (tmp_path / "agents").write_text("in the way")
+    with pytest.raises(errors.HiveError, match="cannot make the directories of bob") as caught:
+        asyncio.run(homes(tmp_path).spec(BOB))
+    assert caught.value.kind is errors.ErrorKind.UNAVAILABLE
