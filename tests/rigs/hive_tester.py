@@ -146,7 +146,6 @@ class Doors:
         self.open_for: dict[ids.AgentId, set[asyncio.Task[None]]] = {}
         self.attached: dict[ids.AgentId, Mapping[int, socket.socket]] = {}
         self.names: dict[ids.AgentId, str] = {}
-        self.refuse_attach = False
 
     async def open(self, agent: agents.Agent, spec: ports.SandboxSpec) -> None:
         self._note("open", agent.id, agent.name)
@@ -156,8 +155,6 @@ class Doors:
 
     async def attach(self, agent: agents.Agent, listeners: Mapping[int, socket.socket]) -> None:
         self._note("attach", agent.id, agent.name)
-        if self.refuse_attach:
-            raise errors.unavailable("cannot attach: told to be bad")
         assert agent.id in self.open_for, "attached before it was opened"
         assert set(listeners) == {PORT}
         self.attached[agent.id] = listeners
@@ -298,7 +295,6 @@ class HiveTester:
     turns: list[fake_harness.Turn] = dataclasses.field(default_factory=list)
     """Every turn that a harness was given, in order."""
     doors_log: list[str] = dataclasses.field(default_factory=list)
-    specs: list[ids.AgentId] = dataclasses.field(default_factory=list)
     refuse_spec: str = ""
     log: list[str] = dataclasses.field(default_factory=list)
     """What the daemons logged."""
@@ -391,7 +387,6 @@ class HiveTester:
         """See `WorkerParts.spec`."""
         if self.refuse_spec:
             raise errors.unavailable(self.refuse_spec)
-        self.specs.append(agent.id)
         run = self.directory / agent.id
         run.mkdir(exist_ok=True)
         return ports.SandboxSpec(

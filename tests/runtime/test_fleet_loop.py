@@ -423,6 +423,20 @@ def test_what_a_dead_daemon_left_half_done_is_ended_and_done_again(play, phase, 
     play(story)
 
 
+def test_a_sandbox_left_by_a_start_that_nobody_wants_is_ended(play):
+    async def story(host):
+        bob = await spawn(host)
+        await host.crash()
+        host.tables.agents[bob.id] = dataclasses.replace(
+            bob, phase=Phase.STARTING, sandbox=None, running_epoch=0, wanted=Wanted.STOPPED
+        )
+        await host.up()
+        await host.is_in("bob", Phase.STOPPED)
+        assert not host.world.is_alive(bob.sandbox)
+
+    play(story)
+
+
 def test_going_down_with_the_agents_keeps_what_is_wanted(play):
     async def story(host):
         bob = await spawn(host)

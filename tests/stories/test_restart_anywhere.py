@@ -20,15 +20,19 @@ from hyperhive.domain import agents, errors, ids
 from hyperhive.domain.messages import MessageState
 from hyperhive.services import waiting
 from rigs.fake_harness import Turn
-from rigs.hive_tester import OLGA, Fuse, HiveTester, hive
+from rigs.hive_tester import Fuse, HiveTester, hive
 
 pytestmark = pytest.mark.timeout(110)
 
 
 async def manager(turn: Turn) -> None:
-    """Gets a helper when asked, gives it the work, reports what it says."""
+    """Gets a helper when asked, gives it the work, reports what it says, ends and starts it."""
     event = turn.event
-    if turn.sender == "operator":
+    if turn.body == "end bob":
+        await turn.kills("bob")
+    elif turn.body == "start bob":
+        await turn.starts("bob")
+    elif turn.sender == "operator":
         # Told again after a power cut: then bob has been asked for, or is there.
         with contextlib.suppress(errors.HiveError):
             await turn.requests("bob", "to count")
@@ -53,10 +57,10 @@ async def story(host: HiveTester) -> None:
     await host.approves("bob")
     await host.gets("bob says: one two three")
     first = await host.row("bob")
-    await host.ask(lambda daemon: daemon.fleet.kill(OLGA, "bob"))
+    await host.mails("manager", "end bob", key="second")
     await host.is_in("bob", agents.Phase.STOPPED)
     await host.gets("bob is gone")
-    await host.ask(lambda daemon: daemon.fleet.start(OLGA, "bob"))
+    await host.mails("manager", "start bob", key="third")
     await host.is_in("bob", agents.Phase.RUNNING)
     assert (await host.row("bob")).sandbox != first.sandbox
     await host.mails("bob", "are you back?", key="last")
@@ -87,7 +91,7 @@ class End:
 async def tell(path: pathlib.Path, *, durable: bool, die_at: int | None, reboot: bool) -> End:
     """Tell the story with a daemon that dies once, and look at what is left."""
     async with (
-        asyncio.timeout(5),
+        asyncio.timeout(15),
         hive(path, durable=durable, brains={"manager": manager, "bob": bob}) as host,
     ):
         fuse = Fuse(die_at)
