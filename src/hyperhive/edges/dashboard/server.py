@@ -11,6 +11,7 @@ from aiohttp import web
 
 from hyperhive import ports, settings
 from hyperhive.domain import errors
+from hyperhive.edges import http_log
 from hyperhive.edges.dashboard import assets, contracts, guard, routes, sessions, streams
 from hyperhive.wire import problems
 
@@ -59,7 +60,11 @@ class Dashboard:
         """
         await self._sessions.load()
         runner = web.AppRunner(
-            self._application(), access_log=None, handler_cancellation=True, shutdown_timeout=0.5
+            self._application(),
+            access_log=None,
+            logger=http_log.LOGGER,
+            handler_cancellation=True,
+            shutdown_timeout=0.5,
         )
         await runner.setup()
         host, port = self._settings.host, self._settings.port

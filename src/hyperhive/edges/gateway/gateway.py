@@ -21,6 +21,7 @@ import yarl
 from aiohttp import web
 
 from hyperhive.domain import ids, turns
+from hyperhive.edges import http_log
 from hyperhive.edges.gateway import upstream as upstreams
 from hyperhive.edges.gateway import usage
 
@@ -140,6 +141,7 @@ class Gateway:
             functools.partial(self._carry, agent),
             handler_cancellation=True,
             access_log=None,
+            logger=http_log.LOGGER,
             keepalive_timeout=75.0,
             lingering_time=2.0,
         )
