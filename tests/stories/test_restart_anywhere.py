@@ -20,7 +20,8 @@ from hyperhive.domain import agents, errors, ids
 from hyperhive.domain.messages import MessageState
 from hyperhive.services import waiting
 from rigs.fake_harness import Turn
-from rigs.hive_tester import Fuse, HiveTester, hive
+from rigs.fuse import Fuse
+from rigs.hive_tester import HiveTester, hive
 
 pytestmark = pytest.mark.timeout(110)
 
