@@ -93,27 +93,28 @@ class AdminClient:
         return connection
 
     def _answers(self, connection: socket.socket) -> Iterator[dict[str, Any]]:
-        reader = connection.makefile("rb")
-        while True:
-            try:
-                line = reader.readline()
-            except TimeoutError as error:
-                raise errors.unavailable(
-                    f"cannot wait longer: the daemon did not answer within "
-                    f"{connection.gettimeout():g} s; look at its log"
-                ) from error
-            except OSError:
-                return
-            if not line.endswith(b"\n"):
-                return
-            answer = json.loads(line)
-            error = answer.get("error")
-            if error is None:
-                yield answer
-            elif error.get("kind") == "bug":
-                raise DaemonBug(str(error.get("message", "no message")))
-            else:
-                raise problems.from_rpc(error)
+        # It shares the socket, which stays open until both are closed.
+        with connection.makefile("rb") as reader:
+            while True:
+                try:
+                    line = reader.readline()
+                except TimeoutError as error:
+                    raise errors.unavailable(
+                        f"cannot wait longer: the daemon did not answer within "
+                        f"{connection.gettimeout():g} s; look at its log"
+                    ) from error
+                except OSError:
+                    return
+                if not line.endswith(b"\n"):
+                    return
+                answer = json.loads(line)
+                error = answer.get("error")
+                if error is None:
+                    yield answer
+                elif error.get("kind") == "bug":
+                    raise DaemonBug(str(error.get("message", "no message")))
+                else:
+                    raise problems.from_rpc(error)
 
 
 def _ask(connection: socket.socket, verb: str, args: dict[str, Any]) -> None:
