@@ -141,6 +141,14 @@ def test_approve_without_a_yes_approves_nothing(hive: Any, daemon: Any) -> None:
     assert [verb for verb, _ in daemon.asked] == ["pending"]
 
 
+def test_approve_with_nobody_to_ask_says_what_a_script_types(hive: Any, daemon: Any) -> None:
+    daemon.answers["pending"] = {"approvals": [APPROVAL]}
+    done = hive("approve", "5", stdin="")
+    assert done.code == 2
+    assert "hive approve 5 --digest ab12" in done.err
+    assert [verb for verb, _ in daemon.asked] == ["pending"]
+
+
 def test_approve_with_a_digest_asks_nothing(hive: Any, daemon: Any) -> None:
     assert hive("approve", "5", "--digest", "ff00").code == 0
     assert daemon.asked == [("approve", {"id": 5, "digest": "ff00"})]

@@ -84,6 +84,20 @@ def _print_approval(row: dict[str, Any], call: Invocation) -> None:
             show.echo("  | " + line)
 
 
+def _ask(approval: int, digest: str) -> None:
+    """Return when the operator says yes; `HiveError` INVALID when nobody can be asked."""
+    try:
+        said = input("approve? [y/N] ")
+    except EOFError as error:
+        show.echo()
+        raise errors.invalid(
+            f"cannot ask whether to approve {approval}: there is no terminal; in a script use: "
+            f"hive approve {approval} --digest {digest}"
+        ) from error
+    if said.strip().lower() not in ("y", "yes"):
+        raise click.Abort
+
+
 @click.command()
 @click.argument("approval", metavar="ID", type=int)
 @click.option("--digest", metavar="TEXT", help="Approve only if this is what is asked for.")
@@ -101,7 +115,7 @@ def approve(call: Invocation, approval: int, digest: str | None, yes: bool) -> N
         if not call.json:
             _print_approval(row, call)
             if not yes:
-                click.confirm("approve?", abort=True)
+                _ask(approval, digest)
     result = call.client.call("approve", id=approval, digest=digest)
     if call.json:
         show.as_json(result)
