@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +234,8 @@ async def interrupt_a_long_turn(page: Page, home: Path) -> None:
     await page.get_by_test_id("prompt").fill(script(long))
     await page.get_by_test_id("prompt-send").click()
     await expect(page.get_by_test_id("terminal")).to_contain_text("$ sleep 4321", timeout=SOON)
-    assert _runs("sleep 4321")
+    # The page shows the call as soon as the model makes it; the shell needs a moment more.
+    await _until(lambda: _runs("sleep 4321"))
     await page.get_by_test_id("interrupt").click()
     await expect(page.get_by_test_id("turn-chip")).to_contain_text(
         "last turn interrupted", timeout=30_000
@@ -242,7 +243,13 @@ async def interrupt_a_long_turn(page: Page, home: Path) -> None:
     await expect(page.get_by_test_id("terminal")).to_contain_text("turn interrupted")
     await expect(page.get_by_test_id("state")).to_have_attribute("data-state", "idle")
     await expect(page.get_by_test_id("interrupt")).to_have_count(0)
-    assert not _runs("sleep 4321")
+    await _until(lambda: not _runs("sleep 4321"))
+
+
+async def _until(reached: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not reached():
+            await asyncio.sleep(0.05)
 
 
 def _runs(command: str) -> bool:
