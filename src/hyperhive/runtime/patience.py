@@ -14,8 +14,8 @@ import structlog
 from hyperhive import ports
 from hyperhive.domain import errors
 
-PAUSES: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
-"""Seconds before the next attempt; the last one repeats."""
+PAUSES: Final = (1.0, 2.0, 5.0)
+"""Seconds before the next attempt; the last one repeats, and is how late a loop finds room again."""
 
 
 async def keep_trying(
