@@ -300,14 +300,16 @@ def _sign_in(hive: hives.HiveProcess, link: str) -> tuple[int, str]:
 
 
 def test_a_second_start_takes_under_two_seconds(hive):
-    """Of processor time for certain; of wall-clock time on a machine that does nothing else."""
+    """Of processor time: by the clock too, unless the machine has much else to do."""
     hive.start("--demo")
     hive.until("the manager idles", lambda: hive.agent("manager")["turn_state"] == "idle")
     hive.terminate()
-    before = os.times()
     begin = time.monotonic()
     hive.start("--demo")
     took = time.monotonic() - begin
+    stat = pathlib.Path(f"/proc/{hive.ready['pid']}/stat").read_text().rpartition(")")[2].split()
+    worked = sum(map(int, stat[11:13])) / os.sysconf("SC_CLK_TCK")
+    print(f"ready after {took:.2f} s, {worked:.2f} s of processor time")
+    assert worked < 2.0
+    assert took < 8.0
     assert hive.agent("manager")["phase"] == "running"
-    idle = os.getloadavg()[0] < 1
-    assert took < (2.0 if idle else 8.0), (took, before)
