@@ -15,7 +15,7 @@ from hyperhive import ports
 from hyperhive.domain import errors
 
 PAUSES: Final = (1.0, 2.0, 5.0)
-"""Seconds before the next attempt; the last one repeats, and is how late a loop finds room again."""
+"""Seconds before the next attempt. The last repeats: so late a loop finds that there is room."""
 
 
 async def keep_trying(
