@@ -181,8 +181,9 @@ async def _root(
     if base.is_built():
         found = [ports.Finding("base root", OK, str(base.path))]
     elif obstacle := base.obstacle():
-        text = f"cannot be built: {obstacle}; agents see this host's /usr, read-only"
-        found = [ports.Finding("base root", NOTICE, text, base_root.INSTALL)]
+        reason, _, remedy = obstacle.partition("; as root run: ")
+        text = f"cannot be built: {reason}; agents see this host's /usr, read-only"
+        found = [ports.Finding("base root", NOTICE, text, remedy)]
     else:
         text = "not built yet; agents see this host's /usr, read-only, until then"
         found = [ports.Finding("base root", NOTICE, text, "run: hive up")]
