@@ -1,6 +1,6 @@
 """Looks after one agent's sandbox: one step at a time, each ending in a written row.
 
-The worker reads the row, does the step that `next_step` names, writes what came
+The worker reads the row, does the step that `steps.next_step` names, writes what came
 of it, and waits for a change of the row, the end of the sandbox or the time of a
 retry. Dying anywhere leaves a row from which the next daemon goes on.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import enum
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
@@ -18,7 +17,7 @@ import structlog
 
 from hyperhive import ports
 from hyperhive.domain import agents, errors, events, ids, machine
-from hyperhive.runtime import patience
+from hyperhive.runtime import patience, steps
 from hyperhive.services import fleet, lookup, posting, spawning, turns, waiting
 
 GRACE: Final = 8.0
@@ -67,36 +66,6 @@ class WorkerParts:
     log: structlog.typing.FilteringBoundLogger
 
 
-class Step(enum.Enum):
-    """What to do next for an agent."""
-
-    CREATE = "create"
-    START = "start"
-    STOP = "stop"
-    REST = "rest"
-
-
-def next_step(agent: agents.Agent, now: datetime.datetime) -> Step:
-    """The one next step that brings *agent* nearer to what is wanted."""
-    phase, wanted = agent.phase, agent.wanted is agents.Wanted.RUNNING
-    if phase is agents.Phase.SPAWNING:
-        return Step.CREATE
-    if phase is agents.Phase.STARTING or phase is agents.Phase.STOPPING:
-        # Only an earlier daemon can have left these behind: end what it started, then go on.
-        return Step.STOP
-    if phase is agents.Phase.RUNNING:
-        return Step.REST if wanted and agent.epoch == agent.running_epoch else Step.STOP
-    if phase is agents.Phase.STOPPED:
-        return Step.START if wanted else Step.REST
-    if not wanted:
-        return Step.STOP
-    if agent.epoch != agent.running_epoch:
-        return Step.START
-    if phase is agents.Phase.CRASHED and (agent.retry_at is None or agent.retry_at <= now):
-        return Step.START
-    return Step.REST
-
-
 class AgentWorker:
     """The worker of one agent."""
 
@@ -115,12 +84,12 @@ class AgentWorker:
         """Do the one next step, or rest until there is one."""
         number = self._parts.store.number()
         agent = await self._row()
-        step = next_step(agent, self._parts.clock.now())
-        if step is Step.CREATE:
+        step = steps.next_step(agent, self._parts.clock.now())
+        if step is steps.Step.CREATE:
             await self._create()
-        elif step is Step.START:
+        elif step is steps.Step.START:
             await self._start()
-        elif step is Step.STOP:
+        elif step is steps.Step.STOP:
             await self._stop(agent)
         else:
             await self._rest(agent, number)
@@ -273,7 +242,7 @@ class AgentWorker:
     def _begin_start(self, tx: ports.Tx) -> agents.Agent | None:
         """In a transaction: begin a start, unless somebody has wanted otherwise since we looked."""
         row = lookup.require_agent(tx, self._id)
-        if next_step(row, self._parts.clock.now()) is not Step.START:
+        if steps.next_step(row, self._parts.clock.now()) is not steps.Step.START:
             return None
         return self._write(tx, row, agents.Move.START, "")
 

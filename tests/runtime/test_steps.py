@@ -8,7 +8,7 @@ import datetime
 import pytest
 
 from hyperhive.domain import agents, ids
-from hyperhive.runtime.agent_worker import Step, next_step
+from hyperhive.runtime.steps import Step, next_step
 
 NOW = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
 LATER = NOW + datetime.timedelta(seconds=60)
