@@ -319,7 +319,8 @@ class _Daemon:
             await loop.ensure_manager()
             tasks.start("fleet", loop.run())
             tasks.start(
-                "sweep", sweep_loop.SweepLoop(mail, live_log, clock, options.live_days, log).run()
+                "sweep",
+                sweep_loop.SweepLoop(store, mail, live_log, clock, options.live_days, log).run(),
             )
             log.info("ready", url=url, pid=os.getpid(), version=hyperhive.__version__)
             tasks.start("load tools", api.prepare())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 
 import pytest
 
@@ -19,6 +20,7 @@ from rigs.store_world import (
     Run,
     make_agent,
     make_approval,
+    make_message,
     make_turn,
     refused,
 )
@@ -110,6 +112,58 @@ def test_turns(run: Run) -> None:
             await store.write(lambda tx: tx.insert_turn(make_turn("t1")))
         with refused(errors.ErrorKind.NOT_FOUND):
             await store.write(lambda tx: tx.update_turn(make_turn("t9")))
+
+    run(scenario)
+
+
+def test_old_turns_are_deleted_but_the_newest_and_those_that_hold_mail(run: Run) -> None:
+    day = datetime.timedelta(days=1)
+
+    async def scenario(store: ports.Store, clock: ManualClock) -> None:
+        def fill(tx: ports.Tx) -> None:
+            for number in range(1, 7):
+                tx.insert_turn(
+                    dataclasses.replace(
+                        make_turn(f"t{number}"),
+                        ended_at=NOW + number * day,
+                        outcome=turns.Outcome.OK,
+                    )
+                )
+            tx.insert_turn(make_turn("running"))
+            tx.insert_turn(dataclasses.replace(make_turn("b1", "b" * 12), ended_at=NOW))
+            tx.insert_message(make_message())
+            tx.lease_messages(BOB, ids.TurnId("t2"), NOW, 1)
+
+        async def left(agent: ids.PartyId = ALICE) -> list[str]:
+            found = await store.read(lambda tx: tx.list_turns(ids.AgentId(agent)))
+            return [turn.id for turn in reversed(found)]
+
+        async def delete(days: int, limit: int = 99, agent: ids.PartyId = ALICE) -> int:
+            return await store.write(
+                lambda tx: tx.delete_turns(ids.AgentId(agent), NOW + days * day, limit)
+            )
+
+        await store.write(fill)
+        assert await delete(1) == 0
+        assert await delete(6, limit=3) == 2
+        assert await left() == ["t2", "t4", "t5", "t6", "running"]
+
+        def fail(tx: ports.Tx) -> None:
+            assert tx.get_turn(ids.TurnId("t4")) is not None
+            assert tx.delete_turns(ids.AgentId(ALICE), NOW + 99 * day, 99) == 3
+            assert tx.get_turn(ids.TurnId("t4")) is None
+            raise errors.conflict("undo this")
+
+        with refused(errors.ErrorKind.CONFLICT):
+            await store.write(fail)
+        assert await left() == ["t2", "t4", "t5", "t6", "running"]
+        assert await delete(5) == 1
+        assert await delete(99) == 2
+        assert await left() == ["t2", "running"]
+        # Bob's only turn is his newest; who has none loses none.
+        assert await delete(99, agent=BOB) == 0
+        assert await left(BOB) == ["b1"]
+        assert await delete(99, agent=ids.OPERATOR) == 0
 
     run(scenario)
 

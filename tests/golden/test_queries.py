@@ -27,6 +27,15 @@ HOT = {
     "LIST_LEASED_BY": ["SEARCH messages USING INDEX messages_leased (lease=?)"],
     "LIST_LEASED_TO": ["SEARCH messages USING INDEX messages_open (recipient=? AND state=?)"],
     "UPDATE_MESSAGE": ["SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"],
+    "DELETE_TURNS": [
+        "SEARCH turns USING INTEGER PRIMARY KEY (rowid=?)",
+        "LIST SUBQUERY 1",
+        "SEARCH turns USING COVERING INDEX turns_by_agent (agent=?)",
+        "SCALAR SUBQUERY 2",
+        "SEARCH turns USING COVERING INDEX turns_by_agent (agent=?)",
+        "CORRELATED SCALAR SUBQUERY 3",
+        "SEARCH messages USING INDEX messages_leased (lease=?)",
+    ],
     "DELETE_HANDLED": [
         "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)",
         "LIST SUBQUERY 1",

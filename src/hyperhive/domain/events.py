@@ -50,6 +50,7 @@ class EventKind(enum.Enum):
     TURN_STATE_CHANGED = "TurnStateChanged"
     TURN_STARTED = "TurnStarted"
     TURN_ENDED = "TurnEnded"
+    TURNS_SWEPT = "TurnsSwept"
     TURN_INTERRUPT_ASKED = "TurnInterruptAsked"
     MESSAGE_SENT = "MessageSent"
     MESSAGE_LEASED = "MessageLeased"

@@ -5,8 +5,12 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
+from typing import Final
 
 from hyperhive.domain import ids
+
+KEPT: Final = datetime.timedelta(days=30)
+"""How long a turn that ended is kept; the newest of an agent always is."""
 
 
 class Outcome(enum.Enum):

@@ -117,6 +117,13 @@ class Tx(ReadTx, Protocol):
         """Delete up to *limit* messages handled before a time; return how many."""
         ...
 
+    def delete_turns(self, agent: ids.AgentId, before: datetime.datetime, limit: int) -> int:
+        """Of the *limit* oldest turns of *agent* delete those that ended before a time.
+
+        Never its newest turn nor one that holds leases. Returns how many were deleted.
+        """
+        ...
+
     def insert_approval(self, approval: approvals.Approval) -> approvals.Approval:
         """Add *approval* (its id is ignored) and return it with the id that it got."""
         ...

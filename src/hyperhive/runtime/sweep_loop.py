@@ -1,4 +1,4 @@
-"""Hourly retention: old handled mail and old terminal events go (S6, S100)."""
+"""Hourly retention: old handled mail, old turns and old terminal events go (S6, S100)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import structlog
 
 from hyperhive import ports
 from hyperhive.runtime import patience
-from hyperhive.services import messaging
+from hyperhive.services import history, messaging
 
 PERIOD = 3600.0
 
@@ -18,12 +18,14 @@ class SweepLoop:
 
     def __init__(
         self,
+        store: ports.Store,
         mail: messaging.Messaging,
         live_log: ports.LiveLog,
         clock: ports.Clock,
         live_days: float,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
+        self._store = store
         self._mail = mail
         self._live_log = live_log
         self._clock = clock
@@ -39,5 +41,6 @@ class SweepLoop:
     async def run_once(self) -> None:
         """One pass over both stores."""
         await self._mail.sweep()
+        await history.sweep(self._store, self._clock)
         before = self._clock.now() - datetime.timedelta(days=self._live_days)
         await self._live_log.sweep(before)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -230,6 +231,20 @@ class MemoryTx:
         for message in old[:limit]:
             self._drop_message(message)
         return len(old[:limit])
+
+    def delete_turns(self, agent: ids.AgentId, before: datetime.datetime, limit: int) -> int:
+        tables = self._tables
+        held = {m.lease for m in self._in_state(messages.MessageState.LEASED, None)}
+        own = [turn for turn in tables.turns.values() if turn.agent == agent]
+        old = {
+            turn.id
+            for turn in own[:-1][:limit]
+            if turn.ended_at is not None and turn.ended_at < before and turn.id not in held
+        }
+        # A whole dict, because the order of the turns has to come back too.
+        self._undo.append(functools.partial(setattr, tables, "turns", tables.turns))
+        tables.turns = {turn.id: turn for turn in tables.turns.values() if turn.id not in old}
+        return len(old)
 
     def insert_approval(self, approval: approvals.Approval) -> approvals.Approval:
         stored = dataclasses.replace(approval, id=ids.ApprovalId(self._count("approval_id")))

@@ -106,6 +106,13 @@ GET_TURN: Final = f"SELECT {_TURN} FROM turns WHERE id = ?"
 LIST_TURNS: Final = f"SELECT {_TURN} FROM turns WHERE agent = ? ORDER BY rowid DESC LIMIT ?"
 INSERT_TURN: Final = _insert("turns", _TURN)
 UPDATE_TURN: Final = _update("turns", _TURN)
+# Turns of an agent end in the order of their rows, so the oldest are enough to look at.
+DELETE_TURNS: Final = (
+    "DELETE FROM turns WHERE rowid IN (SELECT rowid FROM turns WHERE agent = ? "
+    "ORDER BY rowid LIMIT ?) AND ended_at < ? "
+    "AND rowid < (SELECT max(rowid) FROM turns WHERE agent = ?) "
+    "AND NOT EXISTS (SELECT 1 FROM messages WHERE lease = turns.id AND state = 'leased')"
+)
 
 GET_VALUE: Final = "SELECT value FROM named_values WHERE key = ?"
 LIST_VALUES: Final = "SELECT key, value FROM named_values WHERE key >= ? AND key < ? ORDER BY key"

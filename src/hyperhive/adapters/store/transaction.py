@@ -267,6 +267,11 @@ class SqliteTx(SqliteReadTx):
     def delete_handled(self, before: datetime.datetime, limit: int) -> int:
         return self._execute(queries.DELETE_HANDLED, (rows.time_in(before), limit)).rowcount
 
+    def delete_turns(self, agent: ids.AgentId, before: datetime.datetime, limit: int) -> int:
+        self._lookups.turns.clear()
+        bound = (agent, limit, rows.time_in(before), agent)
+        return self._execute(queries.DELETE_TURNS, bound).rowcount
+
     def insert_approval(self, approval: approvals.Approval) -> approvals.Approval:
         number = self._execute(queries.INSERT_APPROVAL, rows.approval_in(approval)).lastrowid
         assert number is not None  # an INSERT that did not raise has a row id
