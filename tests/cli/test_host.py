@@ -10,7 +10,9 @@ import pytest
 
 from hyperhive import ports
 from hyperhive.adapters.host import facts, packages
+from hyperhive.adapters.process import host
 from hyperhive.adapters.process.memory import MemoryProcesses
+from hyperhive.cli import provisioning
 from hyperhive.domain import errors
 
 OK = ports.ProcessResult(0, b"", b"")
@@ -50,6 +52,7 @@ def test_missing_programs_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("PATH", "/nonexistent")
     assert packages.find_missing() == list(packages.NEEDS)
     broken = [f for f in facts.look_at_packages() if f.severity is ports.Severity.BROKEN]
+    # Of git its own finding says more.
     assert [finding.topic for finding in broken] == ["bubblewrap"]
     assert broken[0].remedy.endswith(" bubblewrap")
 
@@ -59,22 +62,46 @@ def test_missing_programs_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> 
     [
         (b"git version 2.39.5\n", ports.Severity.OK),
         (b"git version 2.51.0.windows.1\n", ports.Severity.OK),
-        (b"git version 2.39.2\n", ports.Severity.NOTICE),
-        (b"hello\n", ports.Severity.NOTICE),
+        (b"git version 2.39.4\n", ports.Severity.OK),
+        (b"git version 2.39.3\n", ports.Severity.BROKEN),
+        (b"git version 2.9.9\n", ports.Severity.BROKEN),
+        (b"git version 2.40.1\n", ports.Severity.NOTICE),
+        (b"git version 2.43.0\n", ports.Severity.NOTICE),
+        (b"git version 2.45.0\n", ports.Severity.NOTICE),
+        (b"git version 2.45.1\n", ports.Severity.OK),
+        (b"git version 3.0.0\n", ports.Severity.OK),
+        (b"hello\n", ports.Severity.BROKEN),
     ],
 )
 def test_git_must_be_new_enough(said: bytes, severity: ports.Severity) -> None:
     processes = MemoryProcesses()
     processes.answer("git", result=ports.ProcessResult(0, said, b""))
     assert asyncio.run(facts.look_at_git(processes)).severity is severity
+    if severity is ports.Severity.BROKEN:
+        with pytest.raises(errors.HiveError, match="apt-get install git") as caught:
+            asyncio.run(facts.require_git(processes))
+        assert caught.value.kind is errors.ErrorKind.UNAVAILABLE
+    else:
+        asyncio.run(facts.require_git(processes))
 
 
-def test_a_missing_git_is_a_notice_with_a_remedy() -> None:
+def test_no_start_without_git() -> None:
     finding = asyncio.run(facts.look_at_git(MemoryProcesses()))
-    assert (finding.severity, finding.remedy) == (
-        ports.Severity.NOTICE,
-        "sudo apt-get install git",
-    )
+    assert finding.severity is ports.Severity.BROKEN
+    with pytest.raises(errors.HiveError, match=r"^cannot start: git .*; mend it with: sudo"):
+        asyncio.run(facts.require_git(MemoryProcesses()))
+
+
+def test_an_old_git_ends_a_start_before_anything_is_fetched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    processes = MemoryProcesses()
+    processes.answer("git", result=ports.ProcessResult(0, b"git version 2.30.2\n", b""))
+    monkeypatch.setattr(host, "HostProcesses", lambda: processes)
+    monkeypatch.setattr(packages, "find_missing", list)
+    with pytest.raises(errors.HiveError, match=r"git 2\.30\.2 is older than 2\.39\.4"):
+        provisioning.ensure_host(tmp_path, [].append)
+    assert [call.argv for call in processes.calls] == [("git", "--version")]
 
 
 def test_a_port_that_is_taken_is_broken() -> None:

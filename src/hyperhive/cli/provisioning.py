@@ -10,7 +10,7 @@ from typing import Any
 
 from hyperhive import settings
 from hyperhive.adapters.claude_cli import provision
-from hyperhive.adapters.host import apparmor, packages
+from hyperhive.adapters.host import apparmor, facts, packages
 from hyperhive.adapters.process import host
 from hyperhive.domain import errors
 
@@ -18,12 +18,11 @@ Report = Callable[[str], None]
 
 
 def ensure_host(cache: pathlib.Path, report: Report) -> None:
-    """Install what is missing; `HiveError` UNAVAILABLE with the command when we may not."""
-    missing = packages.find_missing()
-    confined = packages.may_install() and apparmor.restricts()
-    if not missing and not confined and provision.locate(cache).is_file():
-        return
-    run(_ensure_host(cache, missing, report))
+    """Install what is missing; `HiveError` UNAVAILABLE with the command when we may not.
+
+    The same for a git that must not face what agents write.
+    """
+    run(_ensure_host(cache, packages.find_missing(), report))
 
 
 def build_base(options: settings.Settings, report: Report) -> None:
@@ -71,6 +70,7 @@ async def _ensure_host(cache: pathlib.Path, missing: list[packages.Need], report
         )
     for need in missing:
         report(f"going on without {need.package} ({need.purpose}): {packages.command([need])}")
+    await facts.require_git(processes)
     if packages.may_install():
         await apparmor.allow_bubblewrap(processes, report)
     await provision.ensure(processes, cache, report, env=env)

@@ -16,7 +16,9 @@ from hyperhive.adapters.host import packages
 from hyperhive.domain import errors
 
 GIT_MIN: Final = (2, 39, 4)
-"""The first with the fixes of 2024 for cloning from hostile repositories (Debian 12 has them)."""
+"""The first with the fixes of 2024 for reading hostile repositories (CVE-2024-32004, -32465)."""
+GIT_FIXED: Final = (GIT_MIN, (2, 40, 2), (2, 41, 1), (2, 42, 2), (2, 43, 4), (2, 44, 1), (2, 45, 1))
+"""The first of each line with those fixes; later lines have them from the start."""
 DISK_BROKEN: Final = 200_000_000
 DISK_NOTICE: Final = 3_000_000_000
 """Bytes: room for the claude program, the base system and a few agents."""
@@ -32,20 +34,37 @@ def look_at_python() -> ports.Finding:
 
 
 async def look_at_git(processes: ports.Processes) -> ports.Finding:
-    """Whether git is there and new enough to face hostile repositories."""
-    remedy = "sudo apt-get install git"
+    """Whether git is there and new enough to face what agents write.
+
+    Broken without it or below `GIT_MIN`; a notice where its own line has fixes that its number
+    does not show, because distributions put fixes into old numbers.
+    """
+    remedy = "sudo apt-get update && sudo apt-get install git"
     try:
         result = await processes.run(["git", "--version"], timeout=10.0)
     except errors.HiveError:
-        return ports.Finding("git", _NOTICE, "not installed", remedy)
+        return ports.Finding("git", _BROKEN, "git is not installed, or cannot be run", remedy)
     said = result.stdout.decode("utf-8", "replace").strip()
     found = re.search(r"(\d+)\.(\d+)\.(\d+)", said)
     if found is None:
-        return ports.Finding("git", _NOTICE, f"says {said[:60]!r}", remedy)
-    if tuple(int(part) for part in found.groups()) < GIT_MIN:
-        wanted = ".".join(map(str, GIT_MIN))
-        return ports.Finding("git", _NOTICE, f"{found[0]} is older than {wanted}", remedy)
-    return ports.Finding("git", _OK, found[0])
+        return ports.Finding("git", _BROKEN, f"git --version says {said[:60]!r}", remedy)
+    major, minor, patch = (int(part) for part in found.groups())
+    fixed = next((line for line in GIT_FIXED if line[:2] == (major, minor)), GIT_MIN)
+    if (major, minor, patch) >= fixed:
+        return ports.Finding("git", _OK, found[0])
+    wanted = ".".join(map(str, fixed))
+    text = f"git {found[0]} is older than {wanted}, the first that is safe with hostile content"
+    if (major, minor, patch) < GIT_MIN:
+        return ports.Finding("git", _BROKEN, text, remedy)
+    text += ", unless your distribution has put its fixes in"
+    return ports.Finding("git", _NOTICE, text, remedy)
+
+
+async def require_git(processes: ports.Processes) -> None:
+    """Refuse to go on with a git that `look_at_git` calls broken: `HiveError` UNAVAILABLE."""
+    finding = await look_at_git(processes)
+    if finding.severity is _BROKEN:
+        raise errors.unavailable(f"cannot start: {finding.text}; mend it with: {finding.remedy}")
 
 
 def look_at_packages() -> list[ports.Finding]:

@@ -25,7 +25,7 @@ class Need:
 
 NEEDS: Final = (
     Need("bwrap", "bubblewrap", "the sandbox of every agent", True),
-    Need("git", "git", "version control in the sandboxes", False),
+    Need("git", "git", "version control of what agents write", True),
     Need("mmdebstrap", "mmdebstrap", "building the agents' own base system", False),
     Need("newuidmap", "uidmap", "building the base system as an ordinary user", False),
 )
