@@ -129,7 +129,7 @@ class Agent:
     phase_note: str
     """Why the phase is what it is: an error, an exit code, who asked."""
     running_epoch: int
-    """The epoch that the sandbox was started for; 0 before the first start."""
+    """The epoch that the sandbox was started for; 0 before the first start and after a stop."""
     sandbox: SandboxIdentity | None
     crashes: int
     """Failures in a row; reset by ten healthy minutes or by a person."""

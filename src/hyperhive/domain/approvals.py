@@ -22,6 +22,10 @@ class ApprovalKind(enum.Enum):
     """What is asked for."""
 
     SPAWN = "spawn"
+    APPLY_COMMIT = "apply_commit"
+    """A commit that wants to become an agent's configuration; `domain.proposals` has the rest."""
+    UPDATE_INPUTS = "update_inputs"
+    """Newer versions of what all configurations are built from; asked for by an agent."""
 
 
 class ApprovalState(enum.Enum):
@@ -55,6 +59,8 @@ TABLE: Final[dict[tuple[ApprovalState, Decision], ApprovalState]] = {
     (ApprovalState.PENDING, Decision.DENY): ApprovalState.DENIED,
     (ApprovalState.PENDING, Decision.WITHDRAW): ApprovalState.WITHDRAWN,
     (ApprovalState.PENDING, Decision.EXPIRE): ApprovalState.EXPIRED,
+    # It could not be imported or built: there is nothing left to decide.
+    (ApprovalState.PENDING, Decision.FAIL): ApprovalState.FAILED,
     (ApprovalState.APPROVED, Decision.BUILD): ApprovalState.BUILDING,
     (ApprovalState.BUILDING, Decision.DEPLOY): ApprovalState.DEPLOYED,
     (ApprovalState.BUILDING, Decision.FAIL): ApprovalState.FAILED,
@@ -64,6 +70,7 @@ TABLE: Final[dict[tuple[ApprovalState, Decision], ApprovalState]] = {
 
 OWNERS: Final[dict[ApprovalState, str]] = {
     ApprovalState.PENDING: "operator",
+    # A spawn; the deploy loop for the other kinds.
     ApprovalState.APPROVED: "fleet_loop",
     ApprovalState.BUILDING: "fleet_loop",
 }

@@ -22,6 +22,10 @@ ANY = Topic("any")
 FLEET = Topic("fleet")
 APPROVALS = Topic("approvals")
 SETTINGS = Topic("settings")
+DEPLOYS = Topic("deploys")
+"""Proposals, their builds and what is deployed: what build, deploy and mirror loop wait for."""
+MIRROR = Topic("mirror")
+"""Configuration repositories whose refs may differ from the forge's; the mirror's status."""
 
 
 def inbox_topic(party: ids.PartyId) -> Topic:
@@ -61,6 +65,13 @@ class EventKind(enum.Enum):
     MESSAGES_SWEPT = "MessagesSwept"
     APPROVAL_REQUESTED = "ApprovalRequested"
     APPROVAL_MOVED = "ApprovalMoved"
+    BUILD_MOVED = "BuildMoved"
+    DEPLOY_MOVED = "DeployMoved"
+    CONFIGURATION_SEEDED = "ConfigurationSeeded"
+    CONFIGURATION_DEPLOYED = "ConfigurationDeployed"
+    REBUILD_ASKED = "RebuildAsked"
+    INPUTS_UPDATED = "InputsUpdated"
+    MIRROR_CHANGED = "MirrorChanged"
     MODEL_SOURCE_SET = "ModelSourceSet"
     OPERATOR_SIGNED_IN = "OperatorSignedIn"
 

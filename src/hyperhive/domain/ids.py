@@ -25,6 +25,12 @@ MessageId = NewType("MessageId", int)
 ApprovalId = NewType("ApprovalId", int)
 TurnId = NewType("TurnId", str)
 
+Sha = NewType("Sha", str)
+"""A full git object name: 40 lower-case hexadecimal digits (SHA-1 repositories only)."""
+
+GenerationId = NewType("GenerationId", str)
+"""The content of a built environment: 16 to 64 hexadecimal digits. Equal ids are equal builds."""
+
 OPERATOR: Final = PartyId("operator")
 SYSTEM: Final = PartyId("system")
 MANAGER_NAME: Final = AgentName("manager")
@@ -38,6 +44,8 @@ RESERVED_NAMES: Final = frozenset(
     }
 )  # fmt: skip
 
+_SHA_PATTERN: Final = re.compile(r"[0-9a-f]{40}")
+_COMMIT_REF_PATTERN: Final = re.compile(r"[0-9a-f]{7,40}")
 _ID_PATTERN = re.compile(r"[0-9a-f]{12}")
 
 
@@ -63,6 +71,26 @@ def parse_agent_id(text: str) -> AgentId:
     if _ID_PATTERN.fullmatch(text) is None:
         raise errors.invalid(f"cannot use {text[:64]!r} as an agent id")
     return AgentId(text)
+
+
+def parse_sha(text: str) -> Sha:
+    """Return *text* as a full object name, or raise `HiveError` INVALID."""
+    if _SHA_PATTERN.fullmatch(text) is None:
+        raise errors.invalid(f"cannot use {text[:64]!r} as a full commit id: 40 hex digits")
+    return Sha(text)
+
+
+def parse_commit_ref(text: str) -> str:
+    """Return *text* when it is 7 to 40 hexadecimal digits, or raise `HiveError` INVALID (S31).
+
+    Branch and tag names are refused: they may mean something else a moment later.
+    """
+    if _COMMIT_REF_PATTERN.fullmatch(text) is None:
+        raise errors.invalid(
+            f"cannot use {text[:64]!r} as a commit: give 7 to 40 lower-case hexadecimal digits of "
+            "its id (git rev-parse HEAD); names of branches and tags are refused, they can move"
+        )
+    return text
 
 
 def new_agent_id() -> AgentId:

@@ -5,8 +5,22 @@ contract suite under ``tests/contracts`` that both must pass. Methods raise
 `HiveError` (UNAVAILABLE unless said otherwise) when the world refuses.
 """
 
+from hyperhive.ports.builder import Builder, BuildOrder, Generation, Input
+from hyperhive.ports.config_repo import (
+    Change,
+    Commit,
+    ConfigRepos,
+    Meta,
+    MetaEntry,
+    Produce,
+    Tag,
+    TagKind,
+    TreeFile,
+)
 from hyperhive.ports.host import Processes, ProcessResult, Secrets
 from hyperhive.ports.live_log import LiveEvent, LiveLog
+from hyperhive.ports.mirror import Mirror, MirrorTarget
+from hyperhive.ports.one_shot import OneShot, OneShots
 from hyperhive.ports.sandbox import (
     Bind,
     ExecResult,
@@ -24,15 +38,29 @@ from hyperhive.ports.time import Clock
 
 __all__ = [
     "Bind",
+    "BuildOrder",
+    "Builder",
+    "Change",
     "Clock",
+    "Commit",
+    "ConfigRepos",
     "ExecResult",
     "Exit",
     "Finding",
+    "Generation",
+    "Input",
     "Limits",
     "LiveEvent",
     "LiveLog",
+    "Meta",
+    "MetaEntry",
+    "Mirror",
+    "MirrorTarget",
+    "OneShot",
+    "OneShots",
     "ProcessResult",
     "Processes",
+    "Produce",
     "ReadTx",
     "Sandbox",
     "SandboxSpec",
@@ -41,5 +69,8 @@ __all__ = [
     "Started",
     "Stats",
     "Store",
+    "Tag",
+    "TagKind",
+    "TreeFile",
     "Tx",
 ]

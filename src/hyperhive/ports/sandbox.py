@@ -49,6 +49,8 @@ class SandboxSpec:
     """A directory of the daemon's alone for the adapter's own files of this agent."""
     ports: tuple[int, ...] = ()
     """Loopback ports inside on which the daemon listens before the payload starts."""
+    lowers: tuple[pathlib.Path, ...] = ()
+    """Read-only layers over the base root, the uppermost first (`Generation.lowers`)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

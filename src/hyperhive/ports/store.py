@@ -6,7 +6,16 @@ import datetime
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from hyperhive.domain import agents, approvals, events, ids, messages, turns
+from hyperhive.domain import (
+    agents,
+    approvals,
+    deployments,
+    events,
+    ids,
+    messages,
+    proposals,
+    turns,
+)
 
 T = TypeVar("T")
 
@@ -52,6 +61,20 @@ class ReadTx(Protocol):
         """Approvals, newest first."""
         ...
 
+    def get_proposal(self, approval: ids.ApprovalId) -> proposals.Proposal | None: ...
+    def list_proposals(
+        self,
+        *,
+        agent: ids.AgentId | None = None,
+        builds: Iterable[proposals.BuildState] | None = None,
+        steps: Iterable[proposals.DeployStep] | None = None,
+        limit: int = 200,
+    ) -> list[proposals.Proposal]:
+        """Matching proposals, newest first."""
+        ...
+
+    def get_deployment(self, agent: ids.AgentId) -> deployments.Deployment | None: ...
+    def list_deployments(self) -> list[deployments.Deployment]: ...
     def get_turn(self, turn: ids.TurnId) -> turns.Turn | None: ...
     def list_turns(self, agent: ids.AgentId, limit: int = 50) -> list[turns.Turn]:
         """Turns of one agent, newest first."""
@@ -129,6 +152,18 @@ class Tx(ReadTx, Protocol):
         ...
 
     def update_approval(self, approval: approvals.Approval) -> None: ...
+    def insert_proposal(self, proposal: proposals.Proposal) -> None:
+        """Add a row; `HiveError` CONFLICT when the approval has one."""
+        ...
+
+    def update_proposal(self, proposal: proposals.Proposal) -> None:
+        """Replace the row; `HiveError` NOT_FOUND when there is none."""
+        ...
+
+    def put_deployment(self, deployment: deployments.Deployment) -> None:
+        """Add or replace the row of that agent."""
+        ...
+
     def insert_turn(self, turn: turns.Turn) -> None: ...
     def update_turn(self, turn: turns.Turn) -> None: ...
     def put_value(self, key: str, value: Any) -> None: ...
