@@ -270,6 +270,9 @@ class AgentWorker:
         row = dataclasses.replace(
             row, sandbox=None, retry_at=None, start_reason=reason or row.start_reason
         )
+        if row.wanted is agents.Wanted.STOPPED:
+            # It is down: whoever wants it again starts it, and restarts nothing.
+            row = dataclasses.replace(row, running_epoch=0)
         self._write(tx, row, agents.Move.STOPPED, order.note if order else note)
         gone = lookup.require_agent(tx, self._id)
         self._parts.turns.lose_in(tx, gone, lost, blame=False)

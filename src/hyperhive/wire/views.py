@@ -25,7 +25,7 @@ def agent_view(agent: agents.Agent, unread: int) -> dict[str, Any]:
         # For an instant, between two steps of the fleet loop.
         agents.Phase.STOPPED: start if goes_on else None,
         agents.Phase.STARTING: start,
-        agents.Phase.STOPPING: "restarting" if goes_on else "stopping",
+        agents.Phase.STOPPING: start if goes_on else "stopping",
     }.get(agent.phase)
     return {
         "id": agent.id,
