@@ -114,17 +114,43 @@ def test_inbox_shows_whole_bodies_oldest_first(hive: Any, daemon: Any) -> None:
     assert daemon.asked == [("inbox", {"limit": 50, "all": False})]
 
 
-def test_inbox_watch_shows_each_message_once(hive: Any, daemon: Any) -> None:
+def test_inbox_watch_shows_all_that_comes_and_each_once(hive: Any, daemon: Any) -> None:
+    def mail(number: int, **changed: Any) -> dict[str, Any]:
+        return {**MESSAGE, "id": number, "body": f"mail {number}", **changed}
+
+    def facts(kind: str, *numbers: int) -> list[dict[str, Any]]:
+        return [{"kind": kind, "message": number} for number in numbers]
+
+    burst = range(10, 130)
     daemon.answers["status"] = {"number": 40}
-    daemon.answers["inbox"] = {"messages": [MESSAGE]}
+    # The last of them came before the list was read, and the feed names it once more.
+    daemon.answers["inbox"] = {"messages": [mail(8), mail(7)]}
     daemon.events["subscribe"] = [
-        {"number": 41, "messages": [MESSAGE]},
-        {"number": 42, "messages": [{**MESSAGE, "to": "coder"}]},
+        {
+            "number": 161,
+            "facts": [*facts("MessageSent", 8, *burst), *facts("MessageHandled", 10, 3)],
+            "messages": [
+                mail(8),
+                *(mail(number) for number in reversed(burst) if number != 10),
+                mail(10, state="handled"),
+                mail(3, state="handled"),
+            ],
+        },
+        {"number": 162, "facts": facts("MessageSent", 200), "messages": [mail(200, to="coder")]},
+        {"number": 163, "facts": facts("MessageHandled", 11), "messages": [mail(11)]},
+        {"number": 164, "facts": [{"kind": "TurnEnded", "message": None}], "messages": []},
+        {"number": 165, "facts": facts("MessageSent", 201), "messages": [mail(201)]},
     ]
-    done = hive("inbox", "--watch")
-    assert done.out.count("2 files") == 1
-    assert [verb for verb, _ in daemon.asked] == ["status", "inbox", "subscribe", "inbox"]
-    assert daemon.asked[2] == ("subscribe", {"after": 40})
+    done = hive("inbox", "--watch", "--limit", "2", "--json")
+    assert done.code == 0, done.err
+    shown = [json.loads(line)["id"] for line in done.out.splitlines()]
+    assert shown == [7, 8, *burst, 201]
+    assert daemon.asked == [
+        ("status", {}),
+        ("inbox", {"limit": 2, "all": False}),
+        ("subscribe", {"after": 40}),
+    ]
+    assert hive("inbox", "--watch").out.count("    mail 8\n") == 1
 
 
 def test_approve_shows_the_approval_and_names_its_digest(hive: Any, daemon: Any) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from hyperhive.cli import names, show
 from hyperhive.cli.options import Invocation, common
-from hyperhive.domain import errors
+from hyperhive.domain import errors, events
+
+_SENT: Final = events.EventKind.MESSAGE_SENT.value
 
 
 @click.command()
@@ -77,7 +79,14 @@ def recipients(
 @click.option("--handled", type=int, metavar="ID", help="Mark one message as handled.")
 @click.option("--all", "everything", is_flag=True, help="Also show what is handled.")
 @click.option("--watch", is_flag=True, help="Go on with new mail until interrupted.")
-@click.option("-n", "--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
+@click.option(
+    "-n",
+    "--limit",
+    default=50,
+    show_default=True,
+    type=click.IntRange(1, 1000),
+    help="How many of those that are there.",
+)
 @common
 def inbox(call: Invocation, handled: int | None, everything: bool, watch: bool, limit: int) -> None:
     """Show mail to you, oldest first. It stays until you mark it handled."""
@@ -102,23 +111,28 @@ def inbox(call: Invocation, handled: int | None, everything: bool, watch: bool, 
 
 
 def _watch_inbox(call: Invocation, limit: int) -> None:
-    """Show what is there, then what comes; the feed's number makes sure that nothing is missed."""
+    """Show up to *limit* that are there, then all that comes, each once.
+
+    The feed's number, noted first, makes sure that nothing is missed; what is new is what the
+    feed says was sent, however much and whoever has handled it meanwhile.
+    """
     number = call.client.call("status")["number"]
-    seen: set[int] = set()
 
-    def show_new() -> None:
-        for message in reversed(call.client.call("inbox", limit=limit, all=False)["messages"]):
-            if message["id"] not in seen:
-                seen.add(message["id"])
-                if call.json:
-                    show.as_json(message)
-                else:
-                    _print_message(message, call)
+    def show_one(message: dict[str, Any]) -> None:
+        if call.json:
+            show.as_json(message)
+        else:
+            _print_message(message, call)
 
-    show_new()
+    there = call.client.call("inbox", limit=limit, all=False)["messages"]
+    for message in reversed(there):
+        show_one(message)
+    shown = {message["id"] for message in there}
     for update in call.client.stream("subscribe", after=number):
-        if any(message["to"] == "operator" for message in update.get("messages", ())):
-            show_new()
+        sent = {fact["message"] for fact in update["facts"] if fact["kind"] == _SENT}
+        for message in sorted(update["messages"], key=lambda row: row["id"]):
+            if message["to"] == "operator" and message["id"] in sent - shown:
+                show_one(message)
 
 
 def _print_message(message: dict[str, Any], call: Invocation) -> None:
