@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
+
+from hyperhive.domain import errors
 
 FILE_NAME: Final = "agent.toml"
 NIX_FILE_NAME: Final = "agent.nix"
@@ -75,3 +77,56 @@ class Configuration:
     limits: Limits = Limits()
     secrets: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
     """Environment variable of the agent's tools to the name of a secret of the host."""
+
+
+def to_json(configuration: Configuration) -> dict[str, Any]:
+    """All of *configuration* as JSON values; equal configurations give equal values."""
+    return dataclasses.asdict(configuration, dict_factory=_json_object)
+
+
+def from_json(value: Mapping[str, Any]) -> Configuration:
+    """Read what `to_json` wrote; absent members have their default, unknown ones are ignored.
+
+    So a row of an older or a newer version of the same schema can be read. `HiveError` INVALID
+    for another schema or for what `to_json` never wrote.
+    """
+    if value.get("schema", SCHEMA) != SCHEMA:
+        raise errors.invalid(
+            f"cannot read a stored configuration: its schema is {value['schema']!r}, "
+            f"and this hive knows {SCHEMA}; propose the configuration again"
+        )
+    try:
+        return _read(value)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise errors.invalid(
+            f"cannot read a stored configuration: {error}; propose the configuration again"
+        ) from error
+
+
+def _read(value: Mapping[str, Any]) -> Configuration:
+    fields = _known(Configuration, value)
+    servers: Mapping[str, Mapping[str, Any]] = value.get("mcp_servers", {})
+    fields["mcp_servers"] = {
+        key: McpServer(**_known(McpServer, server)) for key, server in servers.items()
+    }
+    fields["packages"] = Packages(**_known(Packages, value.get("packages", {})))
+    fields["limits"] = Limits(**_known(Limits, value.get("limits", {})))
+    return Configuration(**fields)
+
+
+def _known(kind: type, value: Mapping[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {name: _value(member) for name, member in value.items() if name in names}
+
+
+def _value(member: Any) -> Any:
+    if isinstance(member, list):
+        return tuple(map(str, member))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return dict(member) if isinstance(member, Mapping) else member  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+
+
+def _json_object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {
+        name: list(value) if isinstance(value, tuple) else value  # pyright: ignore[reportUnknownArgumentType]
+        for name, value in members
+    }
