@@ -1,0 +1,1 @@
+"""Configuration repositories in git: import, applied repositories, meta, export."""
