@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from hyperhive.adapters.store import queries, schema
-from hyperhive.domain import approvals, messages
+from hyperhive.adapters.store import proposal_rows, queries, schema
+from hyperhive.domain import approvals, messages, proposals
 from hyperhive.domain.messages import MessageState
 
 SMALL = {"LIST_AGENTS"}
-"""All agents are wanted, so all are read."""
+"""All of them are wanted, so all are read."""
 
 HOT = {
     "LAST_NUMBER": ["SEARCH facts"],
@@ -61,7 +61,7 @@ def plan(connection: sqlite3.Connection, query: str) -> list[str]:
 def constants() -> dict[str, str]:
     return {
         name: value
-        for name, value in vars(queries).items()
+        for name, value in {**vars(proposal_rows), **vars(queries)}.items()
         if isinstance(value, str) and name.isupper() and not name.startswith("_")
     }
 
@@ -101,4 +101,15 @@ def test_rare_states_are_found_by_their_own_index(connection: sqlite3.Connection
     pending = queries.list_approvals(frozenset({approvals.ApprovalState.PENDING}))
     assert plan(connection, pending) == [
         "SEARCH approvals USING INDEX approvals_by_state (state=?)"
+    ]
+
+
+def test_what_is_still_to_do_is_found_by_its_own_index(connection: sqlite3.Connection) -> None:
+    queued = proposal_rows.list_proposals(False, frozenset({proposals.BuildState.QUEUED}), None)
+    assert plan(connection, queued) == ["SEARCH proposals USING INDEX proposals_by_build (build=?)"]
+    checking = proposal_rows.list_proposals(False, None, frozenset({proposals.DeployStep.CHECKING}))
+    assert plan(connection, checking) == ["SEARCH proposals USING INDEX proposals_by_step (step=?)"]
+    of_agent = proposal_rows.list_proposals(True, None, None)
+    assert plan(connection, of_agent) == [
+        "SEARCH proposals USING INDEX proposals_by_agent (agent_id=?)"
     ]

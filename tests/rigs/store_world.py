@@ -15,7 +15,17 @@ from hyperhive import ports
 from hyperhive.adapters.clock.manual import ManualClock
 from hyperhive.adapters.store.memory import MemoryStore
 from hyperhive.adapters.store.sqlite import SqliteStore
-from hyperhive.domain import agents, approvals, errors, events, ids, messages, turns
+from hyperhive.domain import (
+    agents,
+    approvals,
+    deployments,
+    errors,
+    events,
+    ids,
+    messages,
+    proposals,
+    turns,
+)
 from hyperhive.domain.messages import MessageState
 
 NOW = datetime.datetime(2030, 1, 1, 12, 0, 0, 123456, tzinfo=datetime.UTC)
@@ -77,6 +87,25 @@ def make_approval(state: approvals.ApprovalState) -> approvals.Approval:
         requested_by=ALICE, requested_by_name="alice", requested_at=NOW, state=state,
         digest="d1", decided_by="", decided_via="", decided_at=None, note="", changed_at=NOW,
     )  # fmt: skip
+
+
+def make_proposal(approval: int, **changed: object) -> proposals.Proposal:
+    proposal = proposals.Proposal(
+        approval=ids.ApprovalId(approval), agent_id=ids.AgentId("a" * 12),
+        origin=proposals.Origin.COMMIT, commit_ref="abcdef0", sha="", tree="", base_sha="b" * 40,
+        build=proposals.BuildState.IMPORTING, build_note="", generation="", configuration={},
+        effects={}, step=proposals.DeployStep.NONE, epoch=0, deadline=None, expires_at=None,
+        tag="", changed_at=NOW,
+    )  # fmt: skip
+    return dataclasses.replace(proposal, **changed)  # type: ignore[arg-type]
+
+
+def make_deployment(agent: str = "a" * 12, **changed: object) -> deployments.Deployment:
+    deployment = deployments.Deployment(
+        agent_id=ids.AgentId(agent), approval=ids.ApprovalId(0), sha="c" * 40, tree="d" * 40,
+        generation="", built_from="", configuration={"schema": 1}, deployed_at=NOW,
+    )  # fmt: skip
+    return dataclasses.replace(deployment, **changed)  # type: ignore[arg-type]
 
 
 def make_turn(name: str = "turn-1", agent: str = "a" * 12) -> turns.Turn:

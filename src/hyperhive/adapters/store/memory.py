@@ -12,7 +12,17 @@ from typing import Any, TypeVar
 
 from hyperhive import ports
 from hyperhive.adapters.store import feed, rows
-from hyperhive.domain import agents, approvals, errors, events, ids, messages, turns
+from hyperhive.domain import (
+    agents,
+    approvals,
+    deployments,
+    errors,
+    events,
+    ids,
+    messages,
+    proposals,
+    turns,
+)
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -32,6 +42,8 @@ class _Tables:
         self.messages: dict[ids.MessageId, messages.Message] = {}
         self.keys: dict[tuple[ids.PartyId, str], ids.MessageId] = {}
         self.approvals: dict[ids.ApprovalId, approvals.Approval] = {}
+        self.proposals: dict[ids.ApprovalId, proposals.Proposal] = {}
+        self.deployments: dict[ids.AgentId, deployments.Deployment] = {}
         self.turns: dict[ids.TurnId, turns.Turn] = {}
         self.values: dict[str, str] = {}
 
@@ -120,6 +132,34 @@ class MemoryTx:
             if wanted is None or approval.state in wanted
         ]
         return found[::-1][:limit]
+
+    def get_proposal(self, approval: ids.ApprovalId) -> proposals.Proposal | None:
+        return self._tables.proposals.get(approval)
+
+    def list_proposals(
+        self,
+        *,
+        agent: ids.AgentId | None = None,
+        builds: Iterable[proposals.BuildState] | None = None,
+        steps: Iterable[proposals.DeployStep] | None = None,
+        limit: int = 200,
+    ) -> list[proposals.Proposal]:
+        of_builds = None if builds is None else frozenset(builds)
+        of_steps = None if steps is None else frozenset(steps)
+        found = [
+            proposal
+            for proposal in self._tables.proposals.values()
+            if (agent is None or proposal.agent_id == agent)
+            and (of_builds is None or proposal.build in of_builds)
+            and (of_steps is None or proposal.step in of_steps)
+        ]
+        return sorted(found, key=lambda proposal: -proposal.approval)[:limit]
+
+    def get_deployment(self, agent: ids.AgentId) -> deployments.Deployment | None:
+        return self._tables.deployments.get(agent)
+
+    def list_deployments(self) -> list[deployments.Deployment]:
+        return [row for _, row in sorted(self._tables.deployments.items())]
 
     def get_turn(self, turn: ids.TurnId) -> turns.Turn | None:
         return self._tables.turns.get(turn)
@@ -255,6 +295,19 @@ class MemoryTx:
         if approval.id not in self._tables.approvals:
             raise errors.not_found(f"cannot change approval {approval.id}: there is none")
         self._put(self._tables.approvals, approval.id, approval)
+
+    def insert_proposal(self, proposal: proposals.Proposal) -> None:
+        if proposal.approval in self._tables.proposals:
+            raise errors.conflict(f"cannot propose: approval {proposal.approval} has a proposal")
+        self._put(self._tables.proposals, proposal.approval, proposal)
+
+    def update_proposal(self, proposal: proposals.Proposal) -> None:
+        if proposal.approval not in self._tables.proposals:
+            raise errors.not_found(f"cannot change proposal {proposal.approval}: there is none")
+        self._put(self._tables.proposals, proposal.approval, proposal)
+
+    def put_deployment(self, deployment: deployments.Deployment) -> None:
+        self._put(self._tables.deployments, deployment.agent_id, deployment)
 
     def insert_turn(self, turn: turns.Turn) -> None:
         if turn.id in self._tables.turns:

@@ -32,11 +32,13 @@ def time_out(value: int) -> datetime.datetime:
     return _EPOCH + datetime.timedelta(microseconds=value)
 
 
-def _maybe_in(at: datetime.datetime | None) -> int | None:
+def maybe_time_in(at: datetime.datetime | None) -> int | None:
+    """`time_in`, or None for None."""
     return None if at is None else time_in(at)
 
 
-def _maybe_out(value: int | None) -> datetime.datetime | None:
+def maybe_time_out(value: int | None) -> datetime.datetime | None:
+    """The inverse of `maybe_time_in`."""
     return None if value is None else time_out(value)
 
 
@@ -78,7 +80,7 @@ def agent_in(agent: agents.Agent) -> Row:
         None if sandbox is None else sandbox.boot_id,
         None if sandbox is None else sandbox.pid,
         None if sandbox is None else sandbox.start_time,
-        agent.crashes, _maybe_in(agent.retry_at), agent.turn_state.value,
+        agent.crashes, maybe_time_in(agent.retry_at), agent.turn_state.value,
         time_in(agent.turn_since), agent.turn_note, agent.status, agent.model, agent.session_id,
         int(agent.session_started), agent.start_reason,
     )  # fmt: skip
@@ -101,7 +103,7 @@ def agent_out(row: Row) -> agents.Agent:
         running_epoch=row[10],
         sandbox=None if boot_id is None else agents.SandboxIdentity(boot_id, pid, start_time),
         crashes=row[14],
-        retry_at=_maybe_out(row[15]),
+        retry_at=maybe_time_out(row[15]),
         turn_state=agents.TurnState(row[16]),
         turn_since=time_out(row[17]),
         turn_note=row[18],
@@ -161,7 +163,7 @@ def approval_in(approval: approvals.Approval) -> Row:
         approval.kind.value, approval.agent_name, approval.agent_id, approval.description,
         approval.requested_by, approval.requested_by_name, time_in(approval.requested_at),
         approval.state.value, approval.digest, approval.decided_by, approval.decided_via,
-        _maybe_in(approval.decided_at), approval.note, time_in(approval.changed_at),
+        maybe_time_in(approval.decided_at), approval.note, time_in(approval.changed_at),
     )  # fmt: skip
 
 
@@ -180,7 +182,7 @@ def approval_out(row: Row) -> approvals.Approval:
         digest=row[9],
         decided_by=row[10],
         decided_via=row[11],
-        decided_at=_maybe_out(row[12]),
+        decided_at=maybe_time_out(row[12]),
         note=row[13],
         changed_at=time_out(row[14]),
     )
@@ -190,7 +192,7 @@ def turn_in(turn: turns.Turn) -> Row:
     """A row from a turn."""
     usage = turn.usage
     return (
-        turn.id, turn.agent, time_in(turn.started_at), _maybe_in(turn.ended_at),
+        turn.id, turn.agent, time_in(turn.started_at), maybe_time_in(turn.ended_at),
         turn.outcome.value, turn.note, turn.woke_by, turn.model, turn.tool_calls,
         usage.input_tokens, usage.output_tokens, usage.cache_read_tokens,
         usage.cache_write_tokens, usage.cost_usd, usage.context_tokens,
@@ -203,7 +205,7 @@ def turn_out(row: Row) -> turns.Turn:
         id=ids.TurnId(row[0]),
         agent=ids.AgentId(row[1]),
         started_at=time_out(row[2]),
-        ended_at=_maybe_out(row[3]),
+        ended_at=maybe_time_out(row[3]),
         outcome=turns.Outcome(row[4]),
         note=row[5],
         woke_by=row[6],

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from hyperhive import ports
-from hyperhive.adapters.store import queries, rows
+from hyperhive.adapters.store import proposal_rows, queries, rows
 from hyperhive.domain import agents, approvals, errors, events, ids, messages, turns
 
 TURNS_REMEMBERED: Final = 4096
 
 
-class SqliteReadTx:
+class SqliteReadTx(proposal_rows.ProposalReads):
     """A consistent view. Valid only while the work that was given it runs."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -114,7 +114,7 @@ class Lookups:
         self.turns.clear()
 
 
-class SqliteTx(SqliteReadTx):
+class SqliteTx(SqliteReadTx, proposal_rows.ProposalWrites):
     """One group of works on the writer's connection.
 
     Facts are numbered at once and written together by `flush`, before the commit.
