@@ -44,6 +44,7 @@ from hyperhive.edges.dashboard import server as dashboard_server
 from hyperhive.runtime import agent_worker, fleet_loop, supervisor, sweep_loop
 from hyperhive.scripted_model import ScriptedModel, story
 from hyperhive.services import fleet, messaging, metering, model_source, overview, review, waiting
+from hyperhive.services import refusals as refusals_service
 from hyperhive.services import turns as turns_service
 from hyperhive.wire import agent_protocol
 
@@ -245,6 +246,7 @@ class _Daemon:
         fleet_service = fleet.Fleet(store, clock)
         review_service = review.Review(store, clock)
         meter = metering.Metering()
+        refused = refusals_service.Refusals(store, clock)
         overview_service = overview.Overview(
             store,
             source,
@@ -252,6 +254,7 @@ class _Daemon:
             version=hyperhive.__version__,
             model=options.model,
             meter=meter,
+            refused=refused,
             allowed_hosts=options.allowed_hosts,
         )
         homes = _homes(options, provision.locate(options.cache))
@@ -267,7 +270,7 @@ class _Daemon:
         gateway = gateway_edge.Gateway(lambda: _upstream(source), meter.add)
         await gateway.start()
         stack.push_async_callback(gateway.close)
-        egress = egress_edge.EgressProxy(lambda _: options.allowed_hosts)
+        egress = egress_edge.EgressProxy(lambda _: options.allowed_hosts, on_refused=refused.add)
         stack.push_async_callback(egress.close)
 
         actions = actions_edge.Actions(

@@ -192,3 +192,27 @@ def test_an_unknown_agent_is_said_to_be_unknown(tell) -> None:
         await expect(visit.page.locator("main")).to_contain_text("no agent named nobody")
 
     tell(story)
+
+
+def test_hosts_that_were_refused_are_shown_as_they_come(tell) -> None:
+    async def story(visit) -> None:
+        page, hive = visit.page, visit.hive
+        row = await hive.agent("coder")
+        await visit.open("/agents/coder")
+        await expect(page.get_by_test_id("prompt")).to_be_visible()
+        await expect(page.get_by_test_id("refused")).to_have_count(0)
+        await hive.refused.add(row.id, "evil.example:443", "not allowed")
+        hosts = page.get_by_test_id("refused-host")
+        await expect(hosts).to_have_count(1)
+        await expect(hosts).to_contain_text("evil.example:443")
+        await expect(hosts).to_contain_text("not allowed")
+        for _ in range(2):
+            await hive.refused.add(row.id, "evil.example:443", "not allowed")
+        await hive.refused.add(row.id, "inside.example:443", "resolves to a private address")
+        # Told at most once a minute; the next fact of the agent brings what came since.
+        await hive.agent("coder", status="goes on")
+        await expect(hosts).to_have_count(2)
+        await expect(hosts.nth(0)).to_contain_text("inside.example:443")
+        await expect(hosts.nth(1)).to_contain_text("3 times")
+
+    tell(story)

@@ -23,7 +23,16 @@ from hyperhive.domain import access, agents, ids
 from hyperhive.edges import actions
 from hyperhive.edges.admin import server as admin_server
 from hyperhive.edges.agent_api import server as agent_server
-from hyperhive.services import fleet, messaging, model_source, overview, review, spawning, turns
+from hyperhive.services import (
+    fleet,
+    messaging,
+    model_source,
+    overview,
+    refusals,
+    review,
+    spawning,
+    turns,
+)
 
 SECONDS = 20.0
 """Longer than anything here takes: a lost wake-up fails the test instead of hanging it."""
@@ -238,7 +247,10 @@ def hive(tmp_path: pathlib.Path) -> Callable[[], contextlib.AbstractAsyncContext
             actions.Deps(
                 store=store, messaging=mail, turns=turn_service, fleet=fleet_service,
                 review=review_service,
-                overview=overview.Overview(store, source, hive="test", version="1.2", model="m-1"),
+                overview=overview.Overview(
+                    store, source, hive="test", version="1.2", model="m-1",
+                    refused=refusals.Refusals(store, clock),
+                ),
                 model_source=source, sandbox=sandbox,  # type: ignore[arg-type]
                 live_log=live_log, log_file=lambda agent: tmp_path / f"{agent}.log",
                 sign_in_link=lambda: "http://127.0.0.1:1/sign-in#secret",

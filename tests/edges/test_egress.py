@@ -48,9 +48,13 @@ class Setup:
     def __init__(self, world: World, allow: dict[ids.AgentId, Sequence[str]]) -> None:
         self.world = world
         self.allow = allow
+        self.refused: list[tuple[ids.AgentId, str, str]] = []
         self.proxy = egress.EgressProxy(
-            lambda agent: self.allow.get(agent, ()), world.resolve, world.dial
+            lambda agent: self.allow.get(agent, ()), world.resolve, world.dial, self._note
         )
+
+    async def _note(self, agent: ids.AgentId, host: str, reason: str) -> None:
+        self.refused.append((agent, host, reason))
 
     async def serve(self, agent: ids.AgentId = ALICE) -> int:
         listener = socket.socket()
@@ -242,6 +246,26 @@ def test_this_hosts_own_public_address_is_refused(monkeypatch: pytest.MonkeyPatc
         async with setup("example.org") as s:
             assert status(await ask(await s.serve(), connect("example.org:443"))) == 403
             assert s.world.dialled == []
+
+    asyncio.run(run())
+
+
+def test_what_the_rules_refuse_is_noted_and_what_is_away_is_not() -> None:
+    async def run() -> None:
+        async with setup("example.org", "inside.example", "nowhere.example") as s:
+            s.world.names = {"inside.example": [["10.0.0.7"]], "nowhere.example": [[]]}
+            port = await s.serve()
+            assert status(await ask(port, connect("evil.example:8443"))) == 403
+            assert status(await ask(port, "GET http://Evil.example/x HTTP/1.1\r\n\r\n")) == 403
+            assert status(await ask(port, connect("inside.example:443"))) == 403
+            assert status(await ask(port, connect("nowhere.example:443"))) == 502
+            assert status(await ask(port, "nonsense\r\n\r\n")) == 400
+            assert status(await ask(port, connect("example.org:443"))) == 200
+            assert s.refused == [
+                (ALICE, "evil.example:8443", "not allowed"),
+                (ALICE, "evil.example:80", "not allowed"),
+                (ALICE, "inside.example:443", "resolves to a private address"),
+            ]
 
     asyncio.run(run())
 

@@ -21,6 +21,7 @@ from hyperhive.services import (
     messaging,
     model_source,
     overview,
+    refusals,
     review,
     spawning,
     turns,
@@ -89,8 +90,9 @@ class Hive:
         self.model = model_source.ModelSource(
             self.store, MemorySecrets(), "https://model.test", _no_demo
         )
+        self.refused = refusals.Refusals(self.store, clock)
         self.overview = overview.Overview(
-            self.store, self.model, hive="hive", version="test", model="m-1"
+            self.store, self.model, hive="hive", version="test", model="m-1", refused=self.refused
         )
         self.terminal = MemoryLiveLog(clock)
         self.turns = turns.Turns(

@@ -10,7 +10,7 @@ import pytest
 from hyperhive.adapters.clock.manual import ManualClock
 from hyperhive.adapters.store.memory import MemoryStore
 from hyperhive.domain import access, agents, ids
-from hyperhive.services import fleet, messaging, review, spawning, turns
+from hyperhive.services import fleet, messaging, refusals, review, spawning, turns
 
 
 @dataclasses.dataclass
@@ -23,6 +23,7 @@ class Desk:
     turns: turns.Turns
     fleet: fleet.Fleet
     review: review.Review
+    refused: refusals.Refusals
     ready: list[bool]
     olga: access.Caller = dataclasses.field(default_factory=lambda: access.operator("page"))
 
@@ -75,6 +76,7 @@ def make_desk() -> Callable[[], Desk]:
             ),
             fleet=fleet.Fleet(store, clock),
             review=review.Review(store, clock),
+            refused=refusals.Refusals(store, clock),
             ready=ready,
         )
 

@@ -24,11 +24,27 @@ def run(make_desk, story) -> None:
                 desk.store, MemorySecrets(), "https://model.test", _no_demo
             )
             shown = overview.Overview(
-                desk.store, source, hive="hive", version="9", model="m-1", meter=metering.Metering()
-            )
+                desk.store, source, hive="hive", version="9", model="m-1",
+                refused=desk.refused, meter=metering.Metering(),
+            )  # fmt: skip
             await story(desk, shown)
 
     asyncio.run(main())
+
+
+def test_what_was_refused_is_in_the_picture_and_in_the_news(make_desk):
+    async def story(desk, shown):
+        bob = await desk.agent("bob")
+        assert (await shown.snapshot())["agents"][0]["refused"] == {"count": 0, "hosts": []}
+        number = desk.store.number()
+        await desk.refused.add(bob.id, "evil.example:443", "not allowed")
+        news = await shown.updates_after(number)
+        assert [fact["kind"] for fact in news["facts"]] == ["EgressRefused"]
+        (row,) = news["agents"]
+        assert row["refused"]["hosts"][0]["host"] == "evil.example:443"
+        assert (await shown.snapshot())["agents"][0]["refused"] == row["refused"]
+
+    run(make_desk, story)
 
 
 def test_an_empty_hive_has_a_picture_and_no_news(make_desk):

@@ -21,7 +21,14 @@ def test_large_mail_is_left_to_paging_and_the_newest_is_always_shown(make_desk):
         for n in range(40):
             await desk.mail.send(desk.olga, "bob", f"{n} {body[:-4]}")
         source = model_source.ModelSource(desk.store, MemorySecrets(), "https://m.test", _no_demo)
-        shown = overview.Overview(desk.store, source, hive="h", version="1", model="m")
+        shown = overview.Overview(
+            desk.store,
+            source,
+            hive="h",
+            version="1",
+            model="m",
+            refused=desk.refused,
+        )
         picture = await shown.snapshot()
         size = sum(len(m["body"]) for m in picture["messages"])
         assert size <= overview.BODIES_SHOWN

@@ -51,6 +51,7 @@ class EventKind(enum.Enum):
     AGENT_MOVED = "AgentMoved"
     AGENT_STATUS_SET = "AgentStatusSet"
     AGENT_RECIPIENTS_SET = "AgentRecipientsSet"
+    EGRESS_REFUSED = "EgressRefused"
     TURN_STATE_CHANGED = "TurnStateChanged"
     TURN_STARTED = "TurnStarted"
     TURN_ENDED = "TurnEnded"

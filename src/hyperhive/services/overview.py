@@ -7,7 +7,7 @@ from typing import Any
 
 from hyperhive import ports
 from hyperhive.domain import agents, approvals, events, ids, messages
-from hyperhive.services import lookup, metering, model_source, recipients
+from hyperhive.services import lookup, metering, model_source, recipients, refusals
 from hyperhive.wire import views
 
 MESSAGES_SHOWN = 200
@@ -27,6 +27,7 @@ class Overview:
         hive: str,
         version: str,
         model: str,
+        refused: refusals.Refusals,
         meter: metering.Metering | None = None,
         allowed_hosts: Sequence[str] = (),
     ) -> None:
@@ -35,6 +36,7 @@ class Overview:
         self._about = {"name": hive, "version": version, "allowed_hosts": list(allowed_hosts)}
         self._model = model
         self._meter = meter or metering.Metering()
+        self._refused = refused
 
     async def snapshot(self) -> dict[str, Any]:
         """Everything that the dashboard shows, true at ``number``."""
@@ -64,13 +66,15 @@ class Overview:
     def agent_row(self, tx: ports.ReadTx, agent: agents.Agent) -> dict[str, Any]:
         """One agent as every border shows it; the hive's model where it has none of its own.
 
-        ``gateway`` is what passed the model gateway for it since the daemon started;
-        ``recipients`` are the agents that it may write to, null for all.
+        ``gateway`` is what passed the model gateway for it since the daemon started, and
+        ``refused`` what the egress proxy did not let it reach; ``recipients`` are the agents
+        that it may write to, null for all.
         """
         unread = tx.count_queued(ids.PartyId(agent.id))
         return views.agent_view(agent, unread) | {
             "model": agent.model or self._model,
             "gateway": self._meter.view(agent.id),
+            "refused": self._refused.view(agent.id),
             "recipients": recipients.names(tx, agent.id),
         }
 

@@ -37,15 +37,19 @@ Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 """(host, port) -> addresses in the order to try; OSError when there is none."""
 Dial: TypeAlias = Callable[[str, int], Awaitable[Streams]]
 """(address, port) -> an open connection; the address is never a name."""
+OnRefused: TypeAlias = Callable[[ids.AgentId, str, str], Awaitable[None]]
+"""(agent, host and port, reason) of what the rules kept from an agent; never raises."""
 
 
 class _Refused(Exception):
     """What the agent is told in place of a connection."""
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, why: str = "") -> None:
         super().__init__(text)
         self.status = status
         self.text = text
+        self.why = why
+        """Of a refusal by the rules: the reason in a few words."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -60,7 +64,8 @@ class EgressProxy:
     """The egress proxy of a daemon: CONNECT, and plain HTTP in absolute form.
 
     *allowed* gives an agent's allow-list (`rules` says what an entry is) and is
-    asked at every connection. *resolve* and *dial* stand in for DNS and TCP in tests.
+    asked at every connection. *on_refused* hears of each attempt that the rules refuse, not of
+    hosts that are away. *resolve* and *dial* stand in for DNS and TCP in tests.
     """
 
     def __init__(
@@ -68,8 +73,10 @@ class EgressProxy:
         allowed: Callable[[ids.AgentId], Sequence[str]],
         resolve: Resolve | None = None,
         dial: Dial | None = None,
+        on_refused: OnRefused | None = None,
     ) -> None:
         self._allowed = allowed
+        self._on_refused = on_refused
         self._doors: dict[ids.AgentId, _Door] = {}
         # Its own threads: a slow DNS server must not hold up the daemon's other work.
         self._threads = concurrent.futures.ThreadPoolExecutor(8, thread_name_prefix="egress-dns")
@@ -135,7 +142,7 @@ class EgressProxy:
                         503, f"this agent has {CONNECTIONS_MAX} connections open already"
                     )
                 head = await _read_head(reader)
-                origin = await self._open(agent, head)
+                origin = await self._enter(agent, head)
             except _Refused as refused:
                 await _tell(reader, writer, refused)
                 return
@@ -152,6 +159,15 @@ class EgressProxy:
             # The rest lies in a buffer that the agent does not read.
             writer.transport.abort()
 
+    async def _enter(self, agent: ids.AgentId, head: heads.Head) -> Streams:
+        """Connect as *head* wants; a refusal by the rules is counted before it is told."""
+        try:
+            return await self._open(agent, head)
+        except _Refused as refused:
+            if refused.why and self._on_refused is not None:
+                await self._on_refused(agent, str(head.target), refused.why)
+            raise
+
     async def _open(self, agent: ids.AgentId, head: heads.Head) -> Streams:
         """Check where *head* wants to go and connect; `_Refused` says why not."""
         target = head.target
@@ -163,6 +179,7 @@ class EgressProxy:
                 403,
                 f"{target} is not allowed from this sandbox; "
                 f'the operator can allow it by adding "{name}" to allowed_hosts',
+                "not allowed",
             )
         addresses = [str(rule.pinned)] if rule.pinned else await self._look_up(target)
         good: list[str] = []
@@ -175,7 +192,11 @@ class EgressProxy:
                 reasons.add(reason)
         if not good:
             why = " and ".join(sorted(reasons)) or "nothing"
-            raise _Refused(403, f"{target} is not reachable from a sandbox: it resolves to {why}")
+            raise _Refused(
+                403,
+                f"{target} is not reachable from a sandbox: it resolves to {why}",
+                f"resolves to {why}",
+            )
         return await self._connect_first(target, good[:DIALS_MAX])
 
     async def _look_up(self, target: rules.Target) -> Sequence[str]:

@@ -7,7 +7,7 @@ import { ModelHint } from "./model.js";
 import { agents, agentList, hive, lastFacts, loaded, messageList, messages, pictures } from "./state.js";
 import { Terminal } from "./terminal.js";
 import { duration, plural, shortNumber, visible } from "./text.js";
-import { Empty, Leet, Note, Section, toast } from "./ui.js";
+import { Age, Empty, Leet, Note, Section, toast } from "./ui.js";
 import { effect, html, signal, useEffect, useRef, useState } from "./vendor/preact.js";
 
 const TURNS = 50;
@@ -120,6 +120,20 @@ function Mail({ name }) {
   `;
 }
 
+/** Where the agent wanted to go and may not; nothing is shown while nothing was refused. */
+function Refused({ refused }) {
+  if (!refused?.count) return null;
+  return html`
+    <${Section} id="refused" leet="R3FUS3D" plain="Refused" count=${refused.count}>
+      <ul class="rows refused" data-testid="refused">${refused.hosts.map((each) => html`
+        <li key=${each.host} class="line" data-testid="refused-host">
+          <code>${visible(each.host)}</code>
+          <span class="dim">${each.count > 1 && `${each.count} times · `}${visible(each.reason)} · <${Age} at=${each.at} /> ago</span>
+        </li>`)}</ul>
+    <//>
+  `;
+}
+
 export function AgentPage({ name, terminal }) {
   const agent = [...agents.value.values()].find((each) => each.name === name);
   useEffect(() => {
@@ -144,7 +158,10 @@ export function AgentPage({ name, terminal }) {
         <${Terminal} state=${terminal} />
         <${Prompt} name=${name} />
       </section>
-      <aside><${Mail} name=${name} /></aside>
+      <aside>
+        <${Mail} name=${name} />
+        <${Refused} refused=${agent.refused} />
+      </aside>
     </main>
   `;
 }
