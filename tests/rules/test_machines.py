@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from hyperhive.domain import agents, approvals, errors, machine, messages
+from hyperhive.domain import agents, approvals, errors, machine, messages, proposals
 
 MACHINES = {
     "agents": (agents.TABLE, agents.OWNERS, agents.Phase.SPAWNING),
     "approvals": (approvals.TABLE, approvals.OWNERS, approvals.ApprovalState.PENDING),
+    "builds": (proposals.BUILD_TABLE, proposals.BUILD_OWNERS, proposals.BuildState.IMPORTING),
     "messages": (messages.TABLE, messages.OWNERS, messages.MessageState.QUEUED),
 }
 Table = Mapping[tuple[enum.Enum, enum.Enum], enum.Enum]

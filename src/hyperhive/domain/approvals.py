@@ -24,6 +24,8 @@ class ApprovalKind(enum.Enum):
     SPAWN = "spawn"
     APPLY_COMMIT = "apply_commit"
     """A commit that wants to become an agent's configuration; `domain.proposals` has the rest."""
+    REBUILD = "rebuild"
+    """Kept for the record only: a rebuild needs no decision and begins as approved (S24)."""
     UPDATE_INPUTS = "update_inputs"
     """Newer versions of what all configurations are built from; asked for by an agent."""
 

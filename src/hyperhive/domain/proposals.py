@@ -28,7 +28,9 @@ class Origin(enum.Enum):
     ROLLBACK = "rollback"
     """Made by the daemon from an old deployed tag; nothing is imported."""
     REBUILD = "rebuild"
-    """The deployed commit again, on newer inputs."""
+    """The deployed commit again, on the present inputs: no decision is needed (S26)."""
+    INPUTS = "inputs"
+    """No commit: newer inputs, named in ``configuration["inputs"]``; rebuilds follow (S90)."""
 
 
 class BuildState(enum.Enum):
@@ -57,6 +59,7 @@ class BuildMove(enum.Enum):
 BUILD_TABLE: Final[dict[tuple[BuildState, BuildMove], BuildState]] = {
     (BuildState.IMPORTING, BuildMove.IMPORTED): BuildState.QUEUED,
     (BuildState.IMPORTING, BuildMove.FAIL): BuildState.FAILED,
+    (BuildState.IMPORTING, BuildMove.CANCEL): BuildState.CANCELLED,
     (BuildState.QUEUED, BuildMove.BEGIN): BuildState.BUILDING,
     (BuildState.QUEUED, BuildMove.CANCEL): BuildState.CANCELLED,
     (BuildState.QUEUED, BuildMove.FAIL): BuildState.FAILED,
@@ -69,11 +72,15 @@ BUILD_TABLE: Final[dict[tuple[BuildState, BuildMove], BuildState]] = {
 }
 
 BUILD_OWNERS: Final[dict[BuildState, str]] = {
-    BuildState.IMPORTING: "proposing",
+    BuildState.IMPORTING: "build_loop",
     BuildState.QUEUED: "build_loop",
     BuildState.BUILDING: "build_loop",
+    # It waits for a decision; if what was built is gone by then, the deploy loop queues it again.
+    BuildState.BUILT: "deploy_loop",
 }
-"""Who moves each state on; a test compares this with the table. BUILT waits for the approval."""
+"""Who moves each state on; a test compares this with the table."""
+UNDER_WAY: Final = frozenset({BuildState.IMPORTING, BuildState.QUEUED, BuildState.BUILDING})
+"""Builds that somebody works on."""
 
 
 class DeployStep(enum.Enum):

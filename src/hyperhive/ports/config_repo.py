@@ -101,12 +101,23 @@ class ConfigRepos(Protocol):
         """
         ...
 
+    async def restore(
+        self, agent: ids.AgentId, approval: ids.ApprovalId, sha: str, message: str
+    ) -> Commit:
+        """For a rollback: a new commit on top of main with the tree of *sha*, pinned as
+        ``proposal/<approval>``. When that tag exists already, its commit is returned."""
+        ...
+
+    async def descends(self, agent: ids.AgentId, sha: str, ancestor: str) -> bool:
+        """Whether *ancestor* is *sha* or among what it reaches: then main can fast-forward."""
+        ...
+
     async def pin(self, agent: ids.AgentId, tags: Sequence[Tag]) -> None:
         """Create what is missing of *tags*; CONFLICT when one exists with another commit."""
         ...
 
     async def advance_main(self, agent: ids.AgentId, sha: str) -> None:
-        """Fast-forward or move main to a deployed commit (a rollback goes back); last of all."""
+        """Fast-forward main to a deployed commit, last of all (S33); CONFLICT when it cannot."""
         ...
 
     async def tags(self, agent: ids.AgentId) -> list[Tag]: ...

@@ -7,7 +7,7 @@ import hashlib
 import json
 
 from hyperhive import ports
-from hyperhive.domain import access, agents, approvals, errors, events, ids, machine
+from hyperhive.domain import access, agents, approvals, errors, events, ids, machine, proposals
 from hyperhive.services import posting
 
 PENDING_MAX = 10
@@ -67,6 +67,7 @@ class Review:
                     f"cannot approve approval {approval.id}: what you saw is not what waits; "
                     "look at it again"
                 )
+            _refuse_unbuilt(tx, approval)
             return self._decide(tx, caller, approval, approvals.Decision.APPROVE, "")
 
         return await self._store.write(work)
@@ -165,7 +166,8 @@ class Review:
             decided_at=now,
         )
         tx.update_approval(decided)
-        if decision is not approvals.Decision.WITHDRAW or caller.is_operator:
+        pinned = _settle_proposal(tx, decided)
+        if not pinned and (decision is not approvals.Decision.WITHDRAW or caller.is_operator):
             tell_requester(tx, self._clock, decided)
         return decided
 
@@ -187,16 +189,24 @@ def move(
             events.EventKind.APPROVAL_MOVED,
             approval=approval.id,
             text=state.value,
-            topics=(events.APPROVALS, events.FLEET),
+            topics=(events.APPROVALS, events.FLEET, events.DEPLOYS),
         )
     )
     return changed
 
 
 def tell_requester(tx: ports.Tx, clock: ports.Clock, approval: approvals.Approval) -> None:
-    """Inside a transaction: mail the event ``approval_resolved`` to the agent that asked (S71)."""
+    """Inside a transaction: mail the event ``approval_resolved`` to the agent that asked (S71).
+
+    For a proposal it carries the pinned commit and the final tag, so it is called once git has
+    that tag.
+    """
     requester = _agent(tx, approval.requested_by)
     if requester is not None:
+        proposal = tx.get_proposal(approval.id)
+        pinned: dict[str, str] = {}
+        if proposal is not None:
+            pinned = {"commit_ref": proposal.commit_ref, "sha": proposal.sha, "tag": proposal.tag}
         posting.post_event(
             tx,
             clock.now(),
@@ -207,6 +217,7 @@ def tell_requester(tx: ports.Tx, clock: ports.Clock, approval: approvals.Approva
             agent=approval.agent_name,
             status=approval.state.value,
             note=approval.note,
+            **pinned,
         )
 
 
@@ -222,6 +233,37 @@ def _agent(tx: ports.ReadTx, party: ids.PartyId) -> agents.Agent | None:
     if party in (ids.OPERATOR, ids.SYSTEM):
         return None
     return tx.get_agent(ids.AgentId(party))
+
+
+def _refuse_unbuilt(tx: ports.ReadTx, approval: approvals.Approval) -> None:
+    proposal = tx.get_proposal(approval.id)
+    if proposal is not None and not proposal.is_built:
+        raise errors.conflict(
+            f"cannot approve approval {approval.id}: its build is {proposal.build.value}; "
+            "wait until it is built"
+        )
+
+
+def _settle_proposal(tx: ports.Tx, approval: approvals.Approval) -> bool:
+    """Leave nothing of a decided proposal to build; whether git still has to say what came of it.
+
+    Then the requester hears of it once the tag is there (`runtime.deploy_loop`).
+    """
+    proposal = tx.get_proposal(approval.id)
+    if proposal is None:
+        return False
+    if approval.state is approvals.ApprovalState.APPROVED:
+        return True
+    build = proposal.build
+    if build in proposals.UNDER_WAY:
+        move = proposals.BuildMove.CANCEL
+        build = machine.advance(proposals.BUILD_TABLE, build, move, "the build")
+    tagged = approval.state is approvals.ApprovalState.DENIED and bool(proposal.sha)
+    step = proposals.DeployStep.RECORDING if tagged else proposal.step
+    tx.update_proposal(
+        dataclasses.replace(proposal, build=build, step=step, changed_at=approval.changed_at)
+    )
+    return tagged
 
 
 def _check_spawn(name: str, description: str) -> tuple[ids.AgentName, str]:

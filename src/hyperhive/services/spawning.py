@@ -51,6 +51,8 @@ def create(
 def begin_approved(tx: ports.Tx, clock: ports.Clock) -> None:
     """In a transaction: every approved spawn becomes an agent that is being spawned, or fails."""
     for approval in tx.list_approvals(states=[approvals.ApprovalState.APPROVED]):
+        if approval.kind is not approvals.ApprovalKind.SPAWN:
+            continue
         building = review.move(tx, approval, approvals.Decision.BUILD, clock)
         if tx.find_agent(approval.agent_name) is not None:
             note = f"an agent named {approval.agent_name} exists"
