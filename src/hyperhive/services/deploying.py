@@ -224,7 +224,7 @@ def require_deployment(tx: ports.ReadTx, agent: ids.AgentId) -> deployments.Depl
 
 
 def _tagged_approval(tx: ports.ReadTx, proposal: proposals.Proposal) -> ids.ApprovalId:
-    """Whose deployed/<id> names the commit: a rebuild keeps that of the commit which it rebuilds."""
+    """Whose deployed/<id> names the commit: a rebuild keeps the tag that there is."""
     if proposal.origin is not Origin.REBUILD:
         return proposal.approval
     return require_deployment(tx, proposal.agent_id).approval

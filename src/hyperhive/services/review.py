@@ -266,15 +266,20 @@ def _settle_proposal(tx: ports.Tx, approval: approvals.Approval) -> bool:
     return tagged
 
 
+def check_description(text: str, doing: str) -> str:
+    """The requester's words, trimmed; `HiveError` INVALID when they are too many."""
+    trimmed = text.strip()
+    if len(trimmed) > approvals.DESCRIPTION_MAX:
+        raise errors.invalid(
+            f"cannot {doing}: the description has {len(trimmed)} characters, the limit is "
+            f"{approvals.DESCRIPTION_MAX}"
+        )
+    return trimmed
+
+
 def _check_spawn(name: str, description: str) -> tuple[ids.AgentName, str]:
     agent_name = ids.parse_agent_name(name)
-    text = description.strip()
-    if len(text) > approvals.DESCRIPTION_MAX:
-        raise errors.invalid(
-            f"cannot request {agent_name!r}: the description has {len(text)} characters, the limit "
-            f"is {approvals.DESCRIPTION_MAX}"
-        )
-    return agent_name, text
+    return agent_name, check_description(description, f"request {agent_name!r}")
 
 
 def _digest(name: str, description: str, caller: access.Caller) -> str:
