@@ -267,7 +267,7 @@ class _Daemon:
             log=log,
         )
         stack.push_async_callback(api.close)
-        gateway = gateway_edge.Gateway(lambda: _upstream(source), meter.add)
+        gateway = gateway_edge.Gateway(lambda: _upstream(source), meter.add, options)
         await gateway.start()
         stack.push_async_callback(gateway.close)
         egress = egress_edge.EgressProxy(lambda _: options.allowed_hosts, on_refused=refused.add)

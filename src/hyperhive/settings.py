@@ -41,6 +41,12 @@ class Settings:
     """Model of agents that have none of their own."""
     upstream: str = "https://api.anthropic.com"
     """Where the model gateway sends requests (ANTHROPIC_BASE_URL)."""
+    https_proxy: str = dataclasses.field(default="", repr=False)
+    """Proxy on the way to an upstream with https, ``http://[USER:PASSWORD@]HOST:PORT``."""
+    http_proxy: str = dataclasses.field(default="", repr=False)
+    """The same for an upstream with plain http; one on loopback is asked directly."""
+    no_proxy: str = ""
+    """Hosts that are reached without a proxy: names with all below them, addresses, networks."""
     api_key: str = dataclasses.field(default="", repr=False)
     """An API key from the environment (ANTHROPIC_API_KEY); a stored one wins."""
     auth_token: str = dataclasses.field(default="", repr=False)
@@ -94,6 +100,13 @@ ENVIRONMENT = {
     "HIVE_WARM_SECONDS": "warm_seconds",
     "HIVE_API_RETRIES": "api_retries",
     "ANTHROPIC_BASE_URL": "upstream",
+    # Where both are set the small one wins, as with curl.
+    "HTTPS_PROXY": "https_proxy",
+    "https_proxy": "https_proxy",
+    "HTTP_PROXY": "http_proxy",
+    "http_proxy": "http_proxy",
+    "NO_PROXY": "no_proxy",
+    "no_proxy": "no_proxy",
     "ANTHROPIC_API_KEY": "api_key",
     "CLAUDE_CODE_OAUTH_TOKEN": "auth_token",
 }
@@ -163,6 +176,9 @@ def load(env: Mapping[str, str], options: Mapping[str, Any]) -> Settings:
     for field, value in given.items():
         values[field] = value
         sources[field] = f"--{field.replace('_', '-')}"
+    for field in ("https_proxy", "http_proxy"):
+        if values.get(field):
+            values[field] = _proxy_url(str(values[field]), sources[field])
     values["home"] = home
     values["cache"] = pathlib.Path(values.get("cache") or home / "cache").absolute()
     settings = _convert(values, sources)
@@ -227,6 +243,18 @@ def _check(settings: Settings) -> None:
             f"cannot use uid_base = {settings.uid_base}: use {UID_BASE_MIN} to {UID_BASE_MAX}, "
             "a range that no user of this host is in"
         )
+
+
+def _proxy_url(text: str, source: str) -> str:
+    """The URL of a proxy, also from ``HOST:PORT`` alone, as other programs take it."""
+    url = text.strip() if "://" in text else f"http://{text.strip()}"
+    if not _is_http(url):
+        # Not quoted: it may hold a password.
+        raise errors.invalid(
+            f"cannot use the proxy from {source}: it is not a URL like http://proxy.example:3128; "
+            "correct it, or start without it (SOCKS proxies cannot be used)"
+        )
+    return url
 
 
 def _is_http(url: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -30,14 +31,26 @@ def listen() -> socket.socket:
     return listener
 
 
+@dataclasses.dataclass
+class Proxies:
+    """What the host's proxy variables say."""
+
+    https_proxy: str = ""
+    http_proxy: str = ""
+    no_proxy: str = ""
+
+
 class Hive:
     """A gateway with agents before it and a fake or scripted upstream behind it."""
 
     def __init__(self, upstream: gateway.Upstream | None) -> None:
         self.upstream = upstream
         self.told: list[tuple[ids.AgentId, turns.Usage]] = []
+        self.proxies = Proxies()
         self.gateway = gateway.Gateway(
-            lambda: self.upstream, lambda agent, told: self.told.append((agent, told))
+            lambda: self.upstream,
+            lambda agent, told: self.told.append((agent, told)),
+            self.proxies,
         )
         self.session = aiohttp.ClientSession()
 

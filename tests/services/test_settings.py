@@ -66,3 +66,22 @@ def test_secrets_are_not_shown(tmp_path):
     found = settings.load({"ANTHROPIC_API_KEY": "sk-ant-secret"}, {"home": tmp_path})
     assert found.api_key == "sk-ant-secret"
     assert "sk-ant-secret" not in repr(found)
+
+
+def test_proxies_come_from_the_hosts_variables_and_small_letters_win(tmp_path):
+    env = {
+        "HTTPS_PROXY": "http://big:1",
+        "https_proxy": "small:3128",
+        "HTTP_PROXY": "http://u:p@p:2",
+    }
+    found = settings.load({**env, "NO_PROXY": "a.example, 10.0.0.0/8"}, {"home": tmp_path})
+    assert found.https_proxy == "http://small:3128"
+    assert (found.http_proxy, found.no_proxy) == ("http://u:p@p:2", "a.example, 10.0.0.0/8")
+    assert "u:p" not in repr(found)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://s:hidden@p:1080", "http://", "p:x", "http://p:0"])
+def test_a_proxy_that_cannot_be_used_is_named_but_not_quoted(tmp_path, proxy):
+    with pytest.raises(errors.HiveError, match="proxy from HTTPS_PROXY: it is not") as caught:
+        settings.load({"HTTPS_PROXY": proxy}, {"home": tmp_path})
+    assert "hidden" not in caught.value.message

@@ -13,7 +13,7 @@ import pytest
 from hyperhive.domain import ids, turns
 from hyperhive.edges import gateway
 from hyperhive.scripted_model import ScriptedModel, puppet
-from rigs import real_claude
+from rigs import gateways, real_claude
 
 pytestmark = pytest.mark.system
 
@@ -125,7 +125,9 @@ def through_gateway(
         url = await model.start()
         told: list[turns.Usage] = []
         upstream = None if key is None else gateway.api_key_upstream(url, key)
-        carrier = gateway.Gateway(lambda: upstream, lambda _agent, usage: told.append(usage))
+        carrier = gateway.Gateway(
+            lambda: upstream, lambda _agent, usage: told.append(usage), gateways.Proxies()
+        )
         await carrier.start()
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))

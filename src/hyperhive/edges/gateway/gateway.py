@@ -23,7 +23,7 @@ from aiohttp import web
 from hyperhive.domain import ids, turns
 from hyperhive.edges import http_log
 from hyperhive.edges.gateway import upstream as upstreams
-from hyperhive.edges.gateway import usage
+from hyperhive.edges.gateway import usage, way_out
 
 BODY_MAX: Final = 64 * 1024 * 1024
 """Bytes of one request body; the API itself takes 32 MB."""
@@ -105,16 +105,18 @@ class Gateway:
 
     *upstream* is asked at every request, so that a new credential counts at
     once; None means that there is no credential yet. *on_usage* is called once
-    for every answer that tells its tokens.
+    for every answer that tells its tokens. *proxies* are the host's, for the way to the upstream.
     """
 
     def __init__(
         self,
         upstream: Callable[[], upstreams.Upstream | None],
         on_usage: Callable[[ids.AgentId, turns.Usage], None],
+        proxies: way_out.HostProxies,
     ) -> None:
         self._upstream = upstream
         self._on_usage = on_usage
+        self._proxies = proxies
         self._doors: dict[ids.AgentId, _Door] = {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -213,13 +215,16 @@ class Gateway:
         target = upstream.base_url.rstrip("/") + request.rel_url.raw_path
         if request.rel_url.raw_query_string:
             target += "?" + request.rel_url.raw_query_string
+        url = yarl.URL(target, encoded=True)
+        proxy = way_out.choose(url, self._proxies)
         upload = _Upload(request.content)
         answer: web.StreamResponse | None = None
         tap: usage.UsageTap | None = None
         try:
             async with session.request(
                 request.method,
-                yarl.URL(target, encoded=True),
+                url,
+                proxy=proxy,
                 headers=_outgoing(request, upstream),
                 data=upload.chunks() if request.can_read_body else None,
                 # A redirect would carry the credential to a host that nobody chose.
@@ -243,7 +248,7 @@ class Gateway:
             if answer is None or not answer.prepared:
                 if upload.too_large:
                     return _too_large()
-                return _problem(502, "api_error", _reason(upstream, error))
+                return _problem(502, "api_error", _reason(upstream, proxy, error))
             # Too late for a status. An answer that ends without its end is seen as cut.
             if request.transport is not None:
                 request.transport.close()
@@ -285,9 +290,13 @@ def _returning(reply: aiohttp.ClientResponse) -> dict[str, str]:
     return headers
 
 
-def _reason(upstream: upstreams.Upstream, error: Exception) -> str:
+def _reason(upstream: upstreams.Upstream, proxy: yarl.URL | None, error: Exception) -> str:
+    """Why there is no answer; a proxy is named by its origin, because it may hold a password."""
+    where = upstream.shown if proxy is None else f"{upstream.shown} through {proxy.origin()}"
     if isinstance(error, TimeoutError):
         why = "it did not answer in time"
+    elif isinstance(error, aiohttp.ClientHttpProxyError):
+        why = f"the proxy answered {error.status}"
     elif isinstance(error, aiohttp.ClientConnectorDNSError):
         why = "its name cannot be resolved"
     elif isinstance(error, aiohttp.ClientConnectorCertificateError):
@@ -298,7 +307,7 @@ def _reason(upstream: upstreams.Upstream, error: Exception) -> str:
     else:
         # The class only: texts of a client library may quote headers.
         why = f"the connection failed ({type(error).__name__})"
-    return f"cannot reach the model API at {upstream.shown}: {why}"
+    return f"cannot reach the model API at {where}: {why}"
 
 
 def _too_large() -> web.Response:
