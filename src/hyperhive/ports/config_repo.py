@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Protocol
 
 from hyperhive.domain import ids
@@ -74,9 +74,10 @@ class Commit:
     tags: tuple[str, ...] = ()
 
 
-Produce = Callable[[str], AsyncIterator[bytes]]
+Produce = Callable[[str], AsyncGenerator[bytes, None]]
 """``produce(commit_ref)`` runs in the requester's own sandbox, as its uid: yields one line with
-the full commit id, then the bytes of a pack of everything that it reaches. Untrusted."""
+the full commit id, then the bytes of a pack of everything that it reaches. Untrusted. Closed by
+the importer (`aclose`) when it takes too long or sends too much."""
 
 
 class ConfigRepos(Protocol):
