@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from hyperhive.domain import agents, approvals, messages, turns
+from hyperhive.domain import agents, approvals, deployments, messages, proposals, turns
 
 
 def timestamp(moment: datetime.datetime | None) -> str | None:
@@ -82,6 +82,37 @@ def approval_view(approval: approvals.Approval) -> dict[str, Any]:
         "decided_at": timestamp(approval.decided_at),
         "note": approval.note,
         "changed_at": timestamp(approval.changed_at),
+    }
+
+
+def proposal_view(proposal: proposals.Proposal) -> dict[str, Any]:
+    """How far a proposal is; the contents are the card's (`services.card`)."""
+    return {
+        "sha": proposal.sha,
+        "tree": proposal.tree,
+        "base_sha": proposal.base_sha,
+        "origin": proposal.origin.value,
+        "commit_ref": proposal.commit_ref,
+        "build": proposal.build.value,
+        "build_note": proposal.build_note,
+        "generation": proposal.generation,
+        "step": proposal.step.value,
+        "deadline": timestamp(proposal.deadline),
+        "expires_at": timestamp(proposal.expires_at),
+        "tag": proposal.tag,
+        "changed_at": timestamp(proposal.changed_at),
+    }
+
+
+def deployment_view(deployment: deployments.Deployment) -> dict[str, Any]:
+    """What an agent runs; ``trial`` is the approval whose switch is being checked, or null."""
+    return {
+        "approval": deployment.approval,
+        "tag": f"deployed/{deployment.approval}",
+        "sha": deployment.sha,
+        "generation": deployment.generation,
+        "deployed_at": timestamp(deployment.deployed_at),
+        "trial": deployment.trial,
     }
 
 
