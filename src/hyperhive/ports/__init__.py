@@ -5,6 +5,7 @@ contract suite under ``tests/contracts`` that both must pass. Methods raise
 `HiveError` (UNAVAILABLE unless said otherwise) when the world refuses.
 """
 
+from hyperhive.ports.build_space import BuildLog, BuildSpace
 from hyperhive.ports.builder import Builder, BuildOrder, Generation, Input
 from hyperhive.ports.config_repo import (
     Change,
@@ -19,7 +20,7 @@ from hyperhive.ports.config_repo import (
 )
 from hyperhive.ports.host import Processes, ProcessResult, Secrets
 from hyperhive.ports.live_log import LiveEvent, LiveLog
-from hyperhive.ports.mirror import Mirror, MirrorTarget
+from hyperhive.ports.mirror import FORGE_WIDE, Fault, Mirror, MirrorError, MirrorTarget
 from hyperhive.ports.one_shot import OneShot, OneShots
 from hyperhive.ports.sandbox import (
     Bind,
@@ -37,8 +38,11 @@ from hyperhive.ports.store import ReadTx, Store, Tx
 from hyperhive.ports.time import Clock
 
 __all__ = [
+    "FORGE_WIDE",
     "Bind",
+    "BuildLog",
     "BuildOrder",
+    "BuildSpace",
     "Builder",
     "Change",
     "Clock",
@@ -46,6 +50,7 @@ __all__ = [
     "ConfigRepos",
     "ExecResult",
     "Exit",
+    "Fault",
     "Finding",
     "Generation",
     "Input",
@@ -55,6 +60,7 @@ __all__ = [
     "Meta",
     "MetaEntry",
     "Mirror",
+    "MirrorError",
     "MirrorTarget",
     "OneShot",
     "OneShots",

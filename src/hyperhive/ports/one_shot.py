@@ -24,7 +24,9 @@ class OneShot:
     binds: tuple[Bind, ...] = ()
     cwd: str = "/"
     uid: int | None = None
-    """Host uid and gid as root: a throw-away one, when None; ignored as an ordinary user."""
+    """Host uid and gid as root. None: a throw-away one, to which writable binds seem to belong,
+    while on disk all stays the daemon's (idmapped mounts, Linux 5.12). Ignored as an ordinary
+    user."""
     lowers: tuple[pathlib.Path, ...] | None = None
     """None: a read-only view of the host's /usr. Else read-only layers of the root, the
     uppermost first, the base root last."""
@@ -36,6 +38,9 @@ class OneShot:
     network: bool = False
     """Whether it sees the host's network; else it has none, not even a neighbour."""
     limits: Limits = LIMITS
+    address_space: bool = True
+    """Whether the memory limit also holds for address space (RLIMIT_AS): a huge request fails at
+    once. Programs that only reserve much (node) cannot run so."""
     file_bytes: int = 64 * 1024**2
     """Largest file that it may write (RLIMIT_FSIZE)."""
 

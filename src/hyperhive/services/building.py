@@ -82,7 +82,16 @@ def finish(
     configuration: Mapping[str, Any],
     effects: Mapping[str, Any],
 ) -> proposals.Proposal:
-    """The build is done: what waits for approval now has a generation, so a new digest."""
+    """The build is done: what waits for approval now has a generation, so a new digest.
+
+    Built again after its approval, it must come out as it was approved.
+    """
+    approval = review.require_approval(tx, proposal.approval)
+    decided = approval.state is not approvals.ApprovalState.PENDING
+    same = not proposal.generation or proposal.generation == generation
+    if decided and not same and proposal.origin is not proposals.Origin.REBUILD:
+        note = "built again, it came out different from what was approved; propose it again"
+        return fail(tx, clock, proposal, note)
     built = move_build(
         tx,
         clock,
@@ -134,7 +143,7 @@ def _write(tx: ports.Tx, proposal: proposals.Proposal, kind: events.EventKind, t
             agent=proposal.agent_id,
             approval=proposal.approval,
             text=text,
-            topics=(events.APPROVALS, events.DEPLOYS),
+            topics=(events.APPROVALS, events.DEPLOYS, events.MIRROR),
         )
     )
 

@@ -144,6 +144,19 @@ def tell_manager(
         post_event(tx, now, manager, event, agent=about.name, **fields)
 
 
+def tell_operator(tx: ports.Tx, now: datetime.datetime, text: str) -> Message:
+    """Mail a text of the hive itself to the operator."""
+    return post(
+        tx,
+        now,
+        sender=ids.SYSTEM,
+        sender_name="system",
+        recipient=ids.OPERATOR,
+        recipient_name="operator",
+        body=text,
+    )
+
+
 def _tell_of_death(
     tx: ports.Tx, now: datetime.datetime, message: Message, turn: ids.TurnId | None
 ) -> None:

@@ -146,6 +146,27 @@ def rebuild_stale(
             queue_rebuild(tx, clock, access.SYSTEM_CALLER, agent, reason)
 
 
+def note_inputs(
+    tx: ports.Tx,
+    clock: ports.Clock,
+    proposal: proposals.Proposal,
+    is_stale: Callable[[str], bool],
+) -> None:
+    """The inputs are newer now: rebuild every agent whose environment is of the older ones."""
+    approval = review.require_approval(tx, proposal.approval)
+    review.move(tx, approval, approvals.Decision.DEPLOY, clock)
+    building.move_step(tx, clock, proposal, DeployStep.RECORDING)
+    tx.record(
+        events.Event(
+            events.EventKind.INPUTS_UPDATED,
+            approval=proposal.approval,
+            text=", ".join(proposal.configuration["inputs"]),
+            topics=(events.DEPLOYS, events.SETTINGS),
+        )
+    )
+    rebuild_stale(tx, clock, is_stale, f"inputs updated (approval {proposal.approval})")
+
+
 def tell_expired(tx: ports.Tx, clock: ports.Clock, approval: approvals.Approval) -> None:
     """In a transaction: nobody decided in time, so it is not approved (fails closed)."""
     note = "nobody decided in time; propose again if it is still wanted"
