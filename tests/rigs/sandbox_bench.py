@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from hyperhive import ports
 from hyperhive.adapters.process import host
-from hyperhive.adapters.sandbox import bubblewrap
+from hyperhive.adapters.sandbox import bubblewrap, one_shot
 from hyperhive.domain import ids
 
 ROOT = os.geteuid() == 0
@@ -56,6 +56,9 @@ class RealBench:
         self.cache = cache or top / "cache"
         self.state = self.make_state("state")
         self.sandbox = self.restart()
+        self.one_shots: ports.OneShots = one_shot.BubblewrapOneShots(
+            host.HostProcesses(), scratch=top / "one-shots", uid_base=AGENT_UID
+        )
 
     def make_state(self, name: str, uid: int = AGENT_UID) -> pathlib.Path:
         """Make a directory that belongs to an agent."""
@@ -88,6 +91,8 @@ class RealBench:
     async def end(self) -> None:
         """End what a story that failed has left."""
         for run_dir in self.top.glob("run*"):
+            if not (self.cache / "runs").is_dir():
+                continue
             for agent in pathlib.Path(self.cache / "runs").iterdir():
                 left = await self.sandbox.find_left(ids.AgentId(agent.name), run_dir)
                 if left is not None:

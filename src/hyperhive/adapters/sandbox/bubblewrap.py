@@ -263,13 +263,7 @@ class BubblewrapSandbox:
 
     def find_bwrap(self) -> str:
         """Return where bwrap is; `HiveError` UNAVAILABLE says how to install it."""
-        for place in PLACES:
-            path = pathlib.Path(place, "bwrap")
-            if os.access(path, os.X_OK):
-                return str(path)
-        raise errors.unavailable(
-            f"cannot start a sandbox: bubblewrap is not installed; as root run: {INSTALL}"
-        )
+        return find_bwrap()
 
     def _check(self, spec: ports.SandboxSpec) -> None:
         euid = os.geteuid()
@@ -295,7 +289,7 @@ class BubblewrapSandbox:
         spec: ports.SandboxSpec,
         bwrap: str,
         options: list[orders.Option],
-        overlay: dict[str, str] | None,
+        overlay: orders.Overlay | None,
     ) -> orders.StartOrder:
         groups = self._create_groups(spec)
         privileged = os.geteuid() == 0
@@ -359,6 +353,17 @@ class BubblewrapSandbox:
 
     def _exit_code(self, agent: ids.AgentId) -> int | None:
         return records.read_exit_code(self._runs.find(agent))
+
+
+def find_bwrap() -> str:
+    """Return where bwrap is; `HiveError` UNAVAILABLE says how to install it."""
+    for place in PLACES:
+        path = pathlib.Path(place, "bwrap")
+        if os.access(path, os.X_OK):
+            return str(path)
+    raise errors.unavailable(
+        f"cannot start a sandbox: bubblewrap is not installed; as root run: {INSTALL}"
+    )
 
 
 @contextlib.contextmanager

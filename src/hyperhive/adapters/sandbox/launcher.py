@@ -114,7 +114,8 @@ def stage(order: Order) -> dict[str, str]:
     sources = {item["source"] for item in order["options"] if "source" in item}
     opened = {source: os.open(source, os.O_PATH) for source in sources}
     overlay = order["overlay"]
-    layers = {name: os.open(path, os.O_PATH) for name, path in (overlay or {}).items()}
+    lowers = [os.open(path, os.O_PATH) for path in overlay["lowers"]] if overlay else []
+    top = os.open(overlay["top"], os.O_PATH) if overlay else -1
     mount("tmpfs", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m")
     places: dict[str, str] = {}
     for number, (source, fd) in enumerate(sorted(opened.items())):
@@ -126,14 +127,16 @@ def stage(order: Order) -> dict[str, str]:
         mount(f"/proc/self/fd/{fd}", place, "", MS_BIND | MS_REC)
         os.close(fd)
         places[source] = place
-    if layers:
+    if overlay:
         places["@root"] = f"{STAGE}/root"
         os.mkdir(places["@root"])
-        # By descriptor: a path may hold the commas and colons that separate options.
-        paths = {name: f"/proc/self/fd/{fd}" for name, fd in layers.items()}
-        options = "lowerdir={lower},upperdir={upper},workdir={work}".format(**paths)
+        # By descriptor: a path may hold the commas and colons that separate options, and many
+        # long ones are more than the one page that mount(2) takes.
+        names = ":".join(f"/proc/self/fd/{fd}" for fd in lowers)
+        upper, work = (f"/proc/self/fd/{top}/{overlay[name]}" for name in ("upper", "work"))
+        options = f"lowerdir={names},upperdir={upper},workdir={work}"
         mount("overlay", places["@root"], "overlay", MS_NOSUID | MS_NODEV, options)
-        for fd in layers.values():
+        for fd in (*lowers, top):
             os.close(fd)
     return places
 

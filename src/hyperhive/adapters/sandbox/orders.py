@@ -1,4 +1,4 @@
-"""The orders for the programs `launcher` and `entry`.
+"""The orders for the programs `launcher`, `entry` and `one_shot_program`.
 
 They run isolated and import nothing of ours, so these shapes are the contract. They are
 handed over with `marshal`: both ends are one interpreter, and it costs no import.
@@ -17,6 +17,18 @@ Option = str | dict[str, Any]
 ``{"text": content}`` or ``{"fd": name}`` as a descriptor, ``{"root": true}`` for the overlay."""
 
 
+class Overlay(TypedDict):
+    """The layers of a root."""
+
+    lowers: list[str]
+    """The uppermost first."""
+    top: str
+    """The directory that holds ``upper`` and ``work``; empty: nothing can be written (one-shots
+    only)."""
+    upper: str
+    work: str
+
+
 class StartOrder(TypedDict):
     """What `launcher` is told."""
 
@@ -28,8 +40,7 @@ class StartOrder(TypedDict):
     gid: int | None
     cgroups: list[str]
     """Directories to join before anything else."""
-    overlay: dict[str, str] | None
-    """``lower``, ``upper`` and ``work`` of the root, or None: no overlay."""
+    overlay: Overlay | None
     log: str
     status: str
     record: str
@@ -39,6 +50,37 @@ class StartOrder(TypedDict):
     ports: list[int]
     private_fds: list[int]
     """Descriptors for the launcher alone: the socket for the listeners, the agent's lock."""
+    seccomp: bytes
+
+
+class OneShotOrder(TypedDict):
+    """What `one_shot_program` is told."""
+
+    parent: int
+    """The daemon's pid: the program ends with it."""
+    bwrap: str
+    argv: list[str]
+    options: list[Option]
+    """As for a start; ``{"source": path, "writable": true}`` is shown under the command's ids
+    when there is a ``range``."""
+    ordinary: bool
+    """Without privileges: ``uid`` and ``range`` mean nothing."""
+    uid: int
+    range: tuple[int, int] | None
+    """First host id and how many belong to the command."""
+    as_root: bool
+    """Be the first of ``range``, as uid 0 of a namespace."""
+    overlay: Overlay | None
+    cgroups: list[str]
+    rlimits: dict[str, int]
+    status: int
+    """A descriptor to write to: who runs, and how it went."""
+    stdin: int
+    """A descriptor to feed the command from, or -1: it gets the program's own."""
+    stdout: int
+    """A descriptor to write its output to, or -1: the program's own."""
+    output_limit: int
+    pass_fds: list[int]
     seccomp: bytes
 
 
@@ -58,7 +100,7 @@ class EntryOrder(TypedDict):
 
 
 @contextlib.contextmanager
-def written(order: StartOrder | EntryOrder) -> Iterator[int]:
+def written(order: StartOrder | EntryOrder | OneShotOrder) -> Iterator[int]:
     """Lend a descriptor from which *order* can be read; it has no name on disk."""
     fd = os.memfd_create("order")
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 from typing import Final
 
 from hyperhive import ports
@@ -63,9 +64,16 @@ def options(view: View, spec: ports.SandboxSpec) -> list[orders.Option]:
         "--json-status-fd", {"fd": "status"},
         "--info-fd", {"fd": "info"},
         "--block-fd", {"fd": "block"},
+        *inside(view, spec, identity(spec)),
+    ]  # fmt: skip
+
+
+def inside(view: View, spec: ports.SandboxSpec, files: Mapping[str, str]) -> list[orders.Option]:
+    """Return the part of the options that says what is seen, with *files* by their content."""
+    return [
         "--clearenv", *_environment(spec),
-        *_root(view), *_identity(spec), *_kernel(),
-        *_scratch(view),
+        *_root(view), *_texts(files), *_kernel(),
+        *_scratch(),
         *_binds(view, spec),
         *(("--remount-ro", "/") if view.base is None else ()),
         "--chdir", spec.cwd,
@@ -113,9 +121,10 @@ def _root(view: View) -> list[orders.Option]:
     return [*words, "--ro-bind-data", {"text": nsswitch}, "/etc/nsswitch.conf"]
 
 
-def _identity(spec: ports.SandboxSpec) -> list[orders.Option]:
+def identity(spec: ports.SandboxSpec) -> dict[str, str]:
+    """Return the files of /etc that say who and where the payload is, by their content."""
     home = spec.env.get("HOME", "/")
-    files = {
+    return {
         "/etc/passwd": (
             "root:x:0:0:root:/root:/usr/sbin/nologin\n"
             f"agent:x:{spec.uid}:{spec.uid}:{spec.name}:{home}:/bin/bash\n"
@@ -127,6 +136,9 @@ def _identity(spec: ports.SandboxSpec) -> list[orders.Option]:
         # No resolver: names are resolved by the egress proxy, outside.
         "/etc/resolv.conf": "",
     }
+
+
+def _texts(files: Mapping[str, str]) -> list[orders.Option]:
     words: list[orders.Option] = []
     for target, text in files.items():
         words += ["--ro-bind-data", {"text": text}, target]
@@ -152,7 +164,7 @@ def _kernel() -> list[orders.Option]:
     ]  # fmt: skip
 
 
-def _scratch(view: View) -> list[orders.Option]:
+def _scratch() -> list[orders.Option]:
     words: list[orders.Option] = []
     for target, size in (("/tmp", _SCRATCH), ("/var/tmp", _SCRATCH)):
         words += ["--perms", "1777", "--size", str(size), "--tmpfs", target]
@@ -175,7 +187,8 @@ def _binds(view: View, spec: ports.SandboxSpec) -> list[orders.Option]:
                 f"mount point; use one below {', '.join((*MOUNT_POINTS, *LOOSE))}"
             )
         flag = "--bind" if bind.writable else "--ro-bind"
-        words += [flag, {"source": str(bind.source)}, bind.target]
+        source: dict[str, str | bool] = {"source": str(bind.source)}
+        words += [flag, source | ({"writable": True} if bind.writable else {}), bind.target]
     for shelf in shelves:
         words += ["--remount-ro", shelf]
     return words
