@@ -1,0 +1,1 @@
+"""Forges that keep a copy of the configuration repositories."""
