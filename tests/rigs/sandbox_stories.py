@@ -183,6 +183,10 @@ async def runs_commands_inside(bench: Bench) -> None:
         for sandbox in (bench.sandbox, bench.restart()):
             result = await sandbox.exec(spec.agent, started.identity, ECHO, stdin=b"text")
             assert result == ports.ExecResult(4, b"text", b"oops\n")
+        enough = bench.sandbox.exec(
+            spec.agent, started.identity, ECHO, stdin=b"text", output_limit=4
+        )
+        await _refused(enough)
         missing = await bench.sandbox.exec(spec.agent, started.identity, MISSING)
         assert missing.code == 127
         assert b"no-such-program" in missing.stderr

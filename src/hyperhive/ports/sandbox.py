@@ -160,8 +160,12 @@ class Sandbox(Protocol):
         *,
         stdin: bytes = b"",
         timeout: float = 30.0,
+        output_limit: int = 16 * 1024**2,
     ) -> ExecResult:
-        """Run a command inside, as the payload's uid, without capabilities."""
+        """Run a command inside, as the payload's uid, without capabilities.
+
+        Longer than *timeout*, or more than *output_limit* bytes: it is ended, UNAVAILABLE.
+        """
         ...
 
     async def stats(self, agent: ids.AgentId, identity: agents.SandboxIdentity) -> Stats: ...

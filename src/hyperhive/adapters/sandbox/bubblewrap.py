@@ -234,6 +234,7 @@ class BubblewrapSandbox:
         *,
         stdin: bytes = b"",
         timeout: float = 30.0,
+        output_limit: int = 16 * 1024**2,
     ) -> ports.ExecResult:
         """Run a command inside, as the payload's uid, without capabilities.
 
@@ -241,7 +242,8 @@ class BubblewrapSandbox:
         """
         order = self._entry(agent, identity)
         order["argv"] = list(argv)
-        return await self._programs.run(order, f"the sandbox of {agent}", stdin, timeout)
+        whose = f"the sandbox of {agent}"
+        return await self._programs.run(order, whose, stdin, timeout, output_limit)
 
     async def stats(self, agent: ids.AgentId, identity: agents.SandboxIdentity) -> ports.Stats:
         """What the sandbox uses now, by its cgroup, else by looking at its processes."""

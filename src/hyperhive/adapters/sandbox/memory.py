@@ -266,11 +266,17 @@ class MemorySandbox:
         *,
         stdin: bytes = b"",
         timeout: float = 30.0,
+        output_limit: int = 16 * 1024**2,
     ) -> ports.ExecResult:
         """Answer as `World.command` said; code 127 for any other command."""
         if not self.world.is_alive(identity):
             raise errors.unavailable(f"cannot enter the sandbox of {agent}: it does not run")
-        return self.world.answer(self.world.boxes[identity.pid], argv, stdin)
+        result = self.world.answer(self.world.boxes[identity.pid], argv, stdin)
+        if len(result.stdout) + len(result.stderr) > output_limit:
+            raise errors.unavailable(
+                f"cannot use the output of {argv[0]}: more than {output_limit} bytes"
+            )
+        return result
 
     async def stats(self, agent: ids.AgentId, identity: agents.SandboxIdentity) -> ports.Stats:
         """One process and a megabyte while it runs."""

@@ -18,6 +18,7 @@ START_TIMEOUT: Final = 20.0
 ENTRY_TIMEOUT: Final = 15.0
 _HERE: Final = pathlib.Path(__file__).parent
 _ANSWER_BYTES: Final = 4096
+_SAID_BYTES: Final = 1024**2
 
 
 class Programs:
@@ -63,13 +64,17 @@ class Programs:
             return _receive(here, order["ports"], whose)
 
     async def run(
-        self, order: orders.EntryOrder, whose: str, stdin: bytes, timeout: float
+        self, order: orders.EntryOrder, whose: str, stdin: bytes, timeout: float, limit: int
     ) -> ports.ExecResult:
         """Run the command of *order* in a running sandbox."""
         here, there = _pair()
         with here, there:
             order["socket"] = there.fileno()
-            result = await self._run("entry.py", order, [there.fileno()], timeout, stdin)
+            try:
+                result = await self._run("entry.py", order, [there.fileno()], timeout, stdin, limit)
+            except errors.HiveError as error:
+                what = f"{order['argv'][0]} in {whose}"
+                raise errors.unavailable(error.message.replace(sys.executable, what)) from error
             there.close()
             said = here.recv(_ANSWER_BYTES)
         if said:
@@ -83,6 +88,7 @@ class Programs:
         fds: Sequence[int],
         timeout: float,
         stdin: bytes,
+        limit: int = _SAID_BYTES,
     ) -> ports.ProcessResult:
         with orders.written(order) as fd:
             # -I -S: nothing of the environment, the directory or site-packages is imported.
@@ -91,6 +97,7 @@ class Programs:
                 pass_fds=[fd, *fds],
                 timeout=timeout,
                 stdin=stdin,
+                output_limit=limit,
             )
 
 
