@@ -27,7 +27,7 @@ from hyperhive import ports, settings
 from hyperhive.adapters.agent_home import directories
 from hyperhive.adapters.claude_cli import provision
 from hyperhive.adapters.clock import system as system_clock
-from hyperhive.adapters.hive_home import home as hive_home
+from hyperhive.adapters.hive_home import uids
 from hyperhive.adapters.json_log import lines as json_log
 from hyperhive.adapters.live_log import sqlite as live_sqlite
 from hyperhive.adapters.process import host as host_processes
@@ -66,8 +66,9 @@ def run(options: settings.Settings, report: Report, ready: Callable[[ReadyInfo],
     """Run the daemon until SIGTERM, SIGINT or `hive down`; `HiveError` when it cannot start."""
     egress_edge.parse_rules(options.allowed_hosts)
     raise_descriptor_limit()
-    with hive_home.hold(options.home):
-        asyncio.run(_Daemon(options, report, ready).run())
+    with uids.hold(options.home, options.uid_base) as base:
+        given = dataclasses.replace(options, uid_base=base)
+        asyncio.run(_Daemon(given, report, ready).run())
 
 
 def raise_descriptor_limit() -> None:
@@ -87,7 +88,7 @@ def end_agents(options: settings.Settings) -> list[str]:
     `HiveError` CONFLICT while a daemon runs: ask it instead.
     """
 
-    async def end() -> list[str]:
+    async def end(options: settings.Settings) -> list[str]:
         log = json_log.open_log(options.home / "log" / "daemon.log")
         clock = system_clock.SystemClock()
         store = await store_sqlite.SqliteStore.open(_store_path(options), clock)
@@ -110,8 +111,8 @@ def end_agents(options: settings.Settings) -> list[str]:
         finally:
             await store.close()
 
-    with hive_home.hold(options.home):
-        return asyncio.run(end())
+    with uids.hold(options.home, options.uid_base) as base:
+        return asyncio.run(end(dataclasses.replace(options, uid_base=base)))
 
 
 async def _end_sandboxes(parts: agent_worker.WorkerParts) -> list[str]:

@@ -57,8 +57,8 @@ class Settings:
     """``auto``, ``base`` (own root file system) or ``host`` (read-only view of the host's /usr)."""
     admin_group: str = ""
     """Group that owns the admin socket; empty: the daemon's own."""
-    uid_base: int = 870000
-    """As root, agents run as host uid ``uid_base`` + their slot."""
+    uid_base: int = 0
+    """As root, agents run as host uid ``uid_base`` + their slot; 0 takes a range of its own."""
     memory_bytes: int = 4 * 1024**3
     """Memory of one agent's sandbox with everything that runs in it."""
     cpus: float = 2.0
@@ -238,10 +238,10 @@ def _check(settings: Settings) -> None:
         value = getattr(settings, name)
         if not least <= value < math.inf:
             raise errors.invalid(f"cannot use {name} = {value}: use {least} or more")
-    if not UID_BASE_MIN <= settings.uid_base <= UID_BASE_MAX:
+    if settings.uid_base and not UID_BASE_MIN <= settings.uid_base <= UID_BASE_MAX:
         raise errors.invalid(
             f"cannot use uid_base = {settings.uid_base}: use {UID_BASE_MIN} to {UID_BASE_MAX}, "
-            "a range that no user of this host is in"
+            "a range that no user of this host is in, or 0"
         )
 
 

@@ -82,6 +82,15 @@ def test_every_agent_has_its_own_uid_and_directories(tmp_path):
     assert (one.uid != two.uid) is (os.geteuid() == 0)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives agents host uids")
+def test_no_uid_of_the_next_range_is_given_out(tmp_path):
+    last = dataclasses.replace(BOB, slot=agents.SLOTS_MAX)
+    assert asyncio.run(homes(tmp_path).spec(last)).uid == 879_999
+    one_more = dataclasses.replace(BOB, slot=agents.SLOTS_MAX + 1)
+    with pytest.raises(errors.HiveError, match="cannot start bob: this hive has had 9999 agents"):
+        asyncio.run(homes(tmp_path).spec(one_more))
+
+
 def test_asking_again_keeps_what_is_there_and_mends_what_was_loosened(tmp_path):
     first = asyncio.run(homes(tmp_path).spec(BOB))
     state = source(first, agent_protocol.STATE_IN_SANDBOX)

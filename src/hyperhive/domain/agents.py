@@ -14,6 +14,9 @@ from typing import Final
 
 from hyperhive.domain import ids
 
+SLOTS_MAX: Final = 9_999
+"""So many agents a hive can ever have: as root each has a host uid that is never used twice."""
+
 
 class Role(enum.Enum):
     """What rights an agent's socket carries."""

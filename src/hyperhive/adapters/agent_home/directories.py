@@ -46,7 +46,14 @@ class AgentHomes:
 
     def uid(self, agent: agents.Agent) -> int:
         """The host uid of an agent's payload: its own as root, else the daemon's."""
-        return self._uid_base + agent.slot if os.geteuid() == 0 else os.geteuid()
+        if os.geteuid() != 0:
+            return os.geteuid()
+        if agent.slot > agents.SLOTS_MAX:
+            raise errors.unavailable(
+                f"cannot start {agent.name}: this hive has had {agents.SLOTS_MAX} agents, and has "
+                "no host uid left that was never used; go on with a new home"
+            )
+        return self._uid_base + agent.slot
 
     def socket_directory(self, agent: ids.AgentId) -> pathlib.Path:
         """Where the agent's socket lies on the host."""

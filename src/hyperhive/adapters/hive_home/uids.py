@@ -131,7 +131,7 @@ def _is_gone(first: int, owner: pathlib.Path, file: pathlib.Path) -> bool:
             return False
     finally:
         os.close(descriptor)
-    return not any(first <= uid < first + SIZE for uid in _running())
+    return not _running() & set(range(first, first + SIZE))
 
 
 def _free(others: dict[int, pathlib.Path]) -> int:
@@ -165,19 +165,16 @@ def _is_same(owner: pathlib.Path, home: pathlib.Path) -> bool:
         return False
 
 
-def _running() -> Iterator[int]:
+def _running() -> set[int]:
     """The uids that processes of this host have (proc(5), ``status``)."""
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
+    found: set[int] = set()
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
         # It may end while we look.
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            for line in (
-                pathlib.Path(entry.path, "status").read_text("utf-8", "replace").split("\n")
-            ):
+            for line in (process / "status").read_text("utf-8", "replace").splitlines():
                 if line.startswith("Uid:"):
-                    yield from {int(word) for word in line.split()[1:]}
-                    break
+                    found.update(map(int, line.split()[1:]))
+    return found
 
 
 def _lock(descriptor: int) -> bool:
