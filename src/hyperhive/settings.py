@@ -85,6 +85,14 @@ class Settings:
     """How long an operator's sign-in lasts."""
     crash_limit: int = 5
     """Crashes in a row after which an agent is halted."""
+    builder: str = "layers"
+    """How configurations are built: ``layers`` (any Linux) or ``nix`` (a host with Nix)."""
+    health_seconds: float = 60.0
+    """How long an agent may take to answer after a deploy before the old generation comes back."""
+    proposal_days: float = 7.0
+    """After this time a proposal that nobody decided has expired."""
+    proposals_per_day: int = 50
+    """How many requests one agent may make in 24 hours."""
 
 
 ENVIRONMENT = {
@@ -120,6 +128,9 @@ _AT_LEAST = {
     "live_days": 0,
     "session_seconds": 60,
     "crash_limit": 1,
+    "health_seconds": 1,
+    "proposal_days": 0,
+    "proposals_per_day": 1,
 }
 UID_BASE_MIN = 65_536
 """Below are the people and services of a host."""
@@ -224,6 +235,8 @@ def _check(settings: Settings) -> None:
         raise errors.invalid(f"cannot listen on port {settings.port}: use 0 to 65535")
     if settings.sandbox not in ("auto", "base", "host"):
         raise errors.invalid(f"cannot use sandbox {settings.sandbox!r}: use auto, base or host")
+    if settings.builder not in ("layers", "nix"):
+        raise errors.invalid(f"cannot use builder {settings.builder!r}: use layers or nix")
     if not _is_http(settings.upstream):
         # Not quoted: it may hold a password.
         raise errors.invalid(

@@ -208,6 +208,10 @@ class Proposing:
 
         return await self._store.write(work)
 
+    async def pinned(self, approval_id: int) -> proposals.Proposal:
+        """The proposal of an approval as it is now; NOT_FOUND when there is none."""
+        return await self._store.read(lambda tx: building.require_proposal(tx, approval_id))
+
     # --- parts -------------------------------------------------------------------------
 
     async def _imported(self, approval_id: ids.ApprovalId) -> approvals.Approval:

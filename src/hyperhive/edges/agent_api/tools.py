@@ -7,67 +7,18 @@ decides about an approval is here, for no role.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final
 
 import msgspec
 
 from hyperhive.domain import access, agents, approvals, errors, ids, messages
 from hyperhive.edges import params
-from hyperhive.edges.agent_api import allowance
-from hyperhive.services import fleet, messaging, plans, posting, review
+from hyperhive.edges.agent_api import configuration_tools
+from hyperhive.edges.agent_api.tool import Call, Nothing, OneAgent, Services, Tool
+from hyperhive.services import fleet, plans
 
 BATCH_CHARACTERS: Final = 256 * 1024
 """A receive takes no more beyond this: an answer has to fit on one line, escaped twice."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Services:
-    """What tools act on."""
-
-    messaging: messaging.Messaging
-    fleet: fleet.Fleet
-    review: review.Review
-    allowances: allowance.Allowances = dataclasses.field(default_factory=allowance.Allowances)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Call:
-    """Who calls, in which turn, and the key that makes a repetition harmless."""
-
-    services: Services
-    caller: access.Caller
-    turn: ids.TurnId
-    key: str
-
-    @property
-    def once(self) -> str:
-        """Under which name the services remember that this call was heard."""
-        return posting.once_key(self.turn, self.key)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Tool:
-    """One tool as agents see it."""
-
-    name: str
-    right: access.Right
-    params: type[params.Params]
-    description: str
-    run: Callable[[Call, Any], Awaitable[dict[str, Any]]]
-
-    @property
-    def input_schema(self) -> dict[str, Any]:
-        """JSON Schema of the arguments."""
-        return params.schema(self.params)
-
-    def allows(self, caller: access.Caller) -> bool:
-        """Whether *caller* has this tool at all."""
-        return self.right is access.Right.AGENT or caller.role is agents.Role.MANAGER
-
-
-_AGENT = Annotated[params.Name, msgspec.Meta(description="Name of the agent, as `peers` shows it.")]
 
 
 class Recv(params.Params):
@@ -111,10 +62,6 @@ class Send(params.Params):
     ] = None
 
 
-class Nothing(params.Params):
-    """No arguments."""
-
-
 class SetStatus(params.Params):
     """Arguments of ``set_status``."""
 
@@ -144,12 +91,6 @@ class RequestSpawn(params.Params):
             extra_json_schema={"maxLength": approvals.DESCRIPTION_MAX},
         ),
     ]
-
-
-class OneAgent(params.Params):
-    """Arguments of the tools that take an agent."""
-
-    name: _AGENT
 
 
 async def _recv(call: Call, args: Recv) -> dict[str, Any]:
@@ -219,6 +160,8 @@ async def _restart(call: Call, args: OneAgent) -> dict[str, Any]:
 def _ordered(agent: agents.Agent) -> dict[str, Any]:
     return {"agent": agent.name, "wanted": agent.wanted.value, "phase": agent.phase.value}
 
+
+__all__ = ["BY_NAME", "TOOLS", "Call", "Services", "Tool"]
 
 TOOLS: Final[tuple[Tool, ...]] = (
     Tool(
@@ -301,6 +244,7 @@ TOOLS: Final[tuple[Tool, ...]] = (
         "session and mail are kept. Needs no approval. Not for yourself.",
         _restart,
     ),
+    *configuration_tools.TOOLS,
 )
 
 BY_NAME: Final = {tool.name: tool for tool in TOOLS}
