@@ -1,0 +1,65 @@
+"""Which configuration counts for an agent now, and what follows from it.
+
+The deployment's row decides, and while a switch is on trial the proposal's. Everything that runs
+with a configuration asks here: turn plans, sandboxes, the egress proxy, recipients.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Final
+
+from hyperhive import ports
+from hyperhive.domain import agents, configuration, ids
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Effective:
+    """What counts for one agent."""
+
+    configuration: configuration.Configuration
+    generation_id: ids.GenerationId | None
+    """None: it runs in the base, without an environment of its own."""
+    sha: str
+    """The commit; empty before anything was ever deployed."""
+    approval: ids.ApprovalId | None
+    """The approval that put it there: 0 is the seed, None that there is none."""
+    on_trial: bool = False
+
+
+NOTHING: Final = Effective(configuration.Configuration(), None, "", None)
+
+
+def current(tx: ports.ReadTx, agent: ids.AgentId) -> Effective:
+    """What counts for *agent* now; the default where nothing was deployed.
+
+    `HiveError` INVALID when what is stored cannot be read: running without the restrictions
+    that it may hold would be worse than not running.
+    """
+    deployed = tx.get_deployment(agent)
+    if deployed is None:
+        return NOTHING
+    sha, generation, stored = deployed.sha, deployed.generation, deployed.configuration
+    approval = deployed.approval
+    trial = None if deployed.trial is None else tx.get_proposal(deployed.trial)
+    if trial is not None:
+        sha, generation, stored = trial.sha, trial.generation, trial.configuration
+        approval = trial.approval
+    return Effective(
+        configuration.from_json(stored),
+        ids.GenerationId(generation) if generation else None,
+        sha,
+        approval,
+        trial is not None,
+    )
+
+
+def model(tx: ports.ReadTx, agent: agents.Agent, default: str) -> str:
+    """The model of the agent's next turn: what was set for it, else its configuration's."""
+    return agent.model or current(tx, agent.id).configuration.model or default
+
+
+def hosts(tx: ports.ReadTx, agent: ids.AgentId, of_host: Sequence[str]) -> tuple[str, ...]:
+    """The agent's allow-list: the host's entries and its configuration's."""
+    return tuple(dict.fromkeys([*of_host, *current(tx, agent).configuration.allowed_hosts]))
