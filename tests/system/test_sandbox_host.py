@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime
 import os
 import pathlib
 import shutil
+import subprocess
 
 import pytest
 
@@ -124,6 +126,61 @@ def test_where_nothing_is_writable_there_are_no_limits(tmp_path: pathlib.Path) -
     assert groups.kind is cgroups.Kind.NONE
     assert groups.create(AGENT, LIMITS) == ()
     assert cgroups.usage(()) == cgroups.Usage(None, None, None)
+
+
+def _make_group(parent: pathlib.Path, name: str, made: datetime.datetime) -> pathlib.Path:
+    group = parent / name
+    group.mkdir(parents=True)
+    os.utime(group, (made.timestamp(), made.timestamp()))
+    return group
+
+
+def test_only_empty_groups_of_agents_that_are_old_are_swept(tmp_path: pathlib.Path) -> None:
+    groups = _fake_v2(tmp_path)
+    now = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
+    old, parent = now - datetime.timedelta(minutes=11), tmp_path / "hyperhive"
+    left = _make_group(parent, "a11ce0000001", old)
+    kept = [
+        _make_group(parent, "a11ce0000002", now - datetime.timedelta(minutes=9)),
+        _make_group(parent, "one-shot-1-1", old),
+        _make_group(parent, "somebody.service", old),
+        _make_group(tmp_path, "a11ce0000003", old),
+        _make_group(parent, "a11ce0000004", old),
+    ]
+    (kept[-1] / "cgroup.procs").write_text("17\n")
+    os.utime(kept[-1], (old.timestamp(), old.timestamp()))
+    groups.sweep(now)
+    assert not left.exists()
+    assert [group.name for group in kept if not group.is_dir()] == []
+
+
+@pytest.mark.system
+@pytest.mark.skipif(not ROOT, reason="only root makes groups here")
+def test_a_real_group_that_was_left_goes_and_one_with_members_stays() -> None:
+    limits = cgroups.Cgroups()
+    # Apart from the groups of hives that run on this host now.
+    own = {
+        name: path.with_name(f"hyperhive-{os.getpid()}") for name, path in limits.parents.items()
+    }
+    limits.parents = own
+    empty, lived_in = ids.AgentId("a11ce0000011"), ids.AgentId("a11ce0000012")
+    later = SystemClock().now() + datetime.timedelta(minutes=11)
+    limits.create(empty, LIMITS)
+    sleeper = subprocess.Popen(["sleep", "60"])
+    try:
+        for directory in limits.create(lived_in, LIMITS):
+            (directory / "cgroup.procs").write_text(str(sleeper.pid))
+        limits.sweep(SystemClock().now())
+        assert limits.existing(empty)
+        limits.sweep(later)
+        assert limits.existing(empty) == ()
+        assert limits.existing(lived_in)
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+    limits.sweep(later)
+    assert limits.existing(lived_in) == ()
+    assert cgroups.remove(list(own.values())) == []
 
 
 @pytest.mark.system

@@ -84,11 +84,12 @@ class BubblewrapSandbox:
         return await probe.look(self, self._processes, self._clock, self._base, self._limits)
 
     async def prepare(self, progress: Callable[[str], None]) -> None:
-        """Build the base root once.
+        """Build the base root once, and remove what killed daemons left of control groups.
 
         With the view ``auto`` a host that cannot build it is told so in a line of
         progress and gets the view of its own /usr; with ``base`` it is UNAVAILABLE.
         """
+        self._limits.sweep(self._clock.now())
         if self._view == "host" or self._base.is_built():
             return
         try:

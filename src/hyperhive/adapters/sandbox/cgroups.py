@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import enum
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -24,6 +26,10 @@ _LEAF: Final = "hyperhive-daemon"
 _V1: Final = ("memory", "pids", "cpu", "cpuacct")
 _V2: Final = ("memory", "pids", "cpu")
 _PERIOD: Final = 100_000
+_GROUP: Final = re.compile(r"[0-9a-f]{12}")
+"""The name of an agent's group: its id."""
+_LEFT_SECONDS: Final = 600.0
+"""A group that was empty for so long is no start under way."""
 
 
 class Kind(enum.Enum):
@@ -85,6 +91,21 @@ class Cgroups:
         """Return the groups of *agent* that are there."""
         found = {(parent / agent).resolve() for parent in self.parents.values()}
         return tuple(directory for directory in found if directory.is_dir())
+
+    def sweep(self, now: datetime.datetime) -> None:
+        """Remove empty groups of agents that somebody left, as a daemon that was killed does.
+
+        All hives of a host make theirs in one place: a group that was made a moment ago may be
+        another's start. Nothing else is touched, and the kernel refuses groups with members.
+        """
+        for parent in set(self.parents.values()):
+            for group in parent.glob("*"):
+                if _GROUP.fullmatch(group.name) is None or members([group]):
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    made = group.stat().st_mtime
+                    if now.timestamp() - made > _LEFT_SECONDS:
+                        remove([group])
 
     def _detect(self) -> Kind:
         listed = _words(self._root / "cgroup.controllers")
