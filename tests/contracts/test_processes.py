@@ -44,6 +44,8 @@ def test_hands_over_stdin_environment_and_directory(kind: str, tmp_path: pathlib
         processes = _make(kind)
         text = b"x" * 300_000
         assert (await processes.run(["cat"], stdin=text)).stdout == text
+        (tmp_path / "input").write_bytes(text)
+        assert (await processes.run(["cat"], stdin=tmp_path / "input")).stdout == text
         given = await processes.run(["printenv", "GIVEN"], env={"GIVEN": "yes"})
         assert given.stdout == b"yes\n"
         where = await processes.run(["pwd"], cwd=tmp_path)

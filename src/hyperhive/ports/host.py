@@ -41,12 +41,15 @@ class Processes(Protocol):
         argv: Sequence[str],
         *,
         env: Mapping[str, str] | None = None,
-        stdin: bytes = b"",
+        stdin: bytes | pathlib.Path = b"",
         cwd: pathlib.Path | None = None,
         timeout: float = 60.0,
         pass_fds: Sequence[int] = (),
         output_limit: int = 16 * 1024 * 1024,
         on_line: Callable[[str], None] | None = None,
     ) -> ProcessResult:
-        """Run to the end and always reap; on time-out the process group is killed, UNAVAILABLE."""
+        """Run to the end and always reap; on time-out the process group is killed, UNAVAILABLE.
+
+        *stdin* may be a file, which the program reads by itself: nothing of it is held here.
+        """
         ...

@@ -81,12 +81,12 @@ class Importer:
                     # What the target has was judged before, or made by us.
                     lacking = await self._lacking(target, verdict.reached)
                     await asyncio.to_thread(judge.find_secret, lacking)
-                    pack = await asyncio.to_thread(found.pack, lacking) if lacking else b""
-        async with lock() as fd:
-            if pack:
-                await self._index(target, pack, fd)
-            await self._create(target, tag, sha, fd)
-            await asyncio.to_thread(git.sync_directories, target)
+                    await asyncio.to_thread(found.write_pack, lacking, place.rewritten)
+                async with lock() as fd:
+                    if lacking:
+                        await self._index(target, place.rewritten, fd)
+                    await self._create(target, tag, sha, fd)
+                    await asyncio.to_thread(git.sync_directories, target)
         return verdict.commit
 
     async def _pinned(self, target: pathlib.Path, tag: str) -> ports.Commit | None:
@@ -110,7 +110,7 @@ class Importer:
         )
         return [line[:40] for line in said.decode().splitlines() if line.endswith(" missing")]
 
-    async def _index(self, target: pathlib.Path, pack: bytes, lock_fd: int) -> None:
+    async def _index(self, target: pathlib.Path, pack: pathlib.Path, lock_fd: int) -> None:
         try:
             await self._git.run(
                 target, "index-pack", "--stdin", git.STRICT, "--threads=1",

@@ -91,16 +91,22 @@ class Objects:
         self._stream.seek(found.offset)
         return b"".join(_pieces(self._stream, found.size))
 
-    def pack(self, names: Iterable[str]) -> bytes:
-        """Return a pack of exactly these objects, whole, without deltas."""
+    def write_pack(self, names: Iterable[str], path: pathlib.Path) -> None:
+        """Write a pack of exactly these objects, whole, without deltas, to a new file."""
         wanted = sorted(set(names))
-        out = bytearray(struct.pack(">4sII", b"PACK", 2, len(wanted)))
-        for name in wanted:
-            found = self.found[name]
-            out += _pack_header(_KINDS[found.kind], found.size)
-            out += zlib.compress(self.read(name))
-        out += hashlib.sha1(out, usedforsecurity=False).digest()
-        return bytes(out)
+        digest = hashlib.sha1(usedforsecurity=False)
+        with path.open("xb") as target:
+
+            def put(data: bytes) -> None:
+                digest.update(data)
+                target.write(data)
+
+            put(struct.pack(">4sII", b"PACK", 2, len(wanted)))
+            for name in wanted:
+                found = self.found[name]
+                put(_pack_header(_KINDS[found.kind], found.size))
+                put(zlib.compress(self.read(name)))
+            target.write(digest.digest())
 
 
 def parse_tree(content: bytes) -> list[Entry]:

@@ -72,6 +72,8 @@ class Quarantine:
         """The pack as it came."""
         self.listed = top / "listed"
         """All objects, as ``cat-file --batch`` writes them."""
+        self.rewritten = top / "rewritten"
+        """The pack that we write."""
 
     async def receive(self, produce: ports.Produce) -> str:
         """Write what *produce* yields to `received` and return the full commit id of its line."""

@@ -11,7 +11,7 @@ import contextlib
 import os
 import pathlib
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 from hyperhive import ports
@@ -23,6 +23,7 @@ DEFAULT_PATH: Final = (
 DEFAULT_ENVIRONMENT: Final[Mapping[str, str]] = {"PATH": DEFAULT_PATH, "LC_ALL": "C.UTF-8"}
 """What every program gets; entries of ``env`` are added and win."""
 
+_PIPE: Final = asyncio.subprocess.PIPE
 LINE_LIMIT: Final = 64 * 1024
 """A longer line is handed to ``on_line`` in pieces."""
 
@@ -38,7 +39,7 @@ class HostProcesses:
         argv: Sequence[str],
         *,
         env: Mapping[str, str] | None = None,
-        stdin: bytes = b"",
+        stdin: bytes | pathlib.Path = b"",
         cwd: pathlib.Path | None = None,
         timeout: float = 60.0,
         pass_fds: Sequence[int] = (),
@@ -54,15 +55,19 @@ class HostProcesses:
         loop = asyncio.get_running_loop()
         watch = _Watch(loop, output_limit, on_line)
         try:
-            made = await loop.subprocess_exec(
-                lambda: watch,
-                *argv,
-                env={**DEFAULT_ENVIRONMENT, **(env or {})},
-                cwd=cwd or "/",
-                pass_fds=pass_fds,
-                start_new_session=True,
-            )
+            with _source(stdin) as source:
+                made = await loop.subprocess_exec(
+                    lambda: watch,
+                    *argv,
+                    stdin=source,
+                    env={**DEFAULT_ENVIRONMENT, **(env or {})},
+                    cwd=cwd or "/",
+                    pass_fds=pass_fds,
+                    start_new_session=True,
+                )
         except FileNotFoundError as error:
+            if error.filename == str(stdin):
+                raise errors.unavailable(f"cannot run {argv[0]}: no input {stdin}") from error
             # The exception names what was not found: the directory, or the program.
             if cwd is not None and error.filename == str(cwd):
                 raise errors.unavailable(f"cannot run {argv[0]}: no directory {cwd}") from error
@@ -73,7 +78,8 @@ class HostProcesses:
             raise errors.unavailable(f"cannot run {argv[0]}: {error.strerror}") from error
         transport = cast(asyncio.SubprocessTransport, made[0])
         try:
-            _feed(transport, stdin)
+            if isinstance(stdin, bytes):
+                _feed(transport, stdin)
             async with asyncio.timeout(timeout):
                 # Shielded: cancelling the caller must not cancel the news of the end.
                 await asyncio.shield(watch.gone)
@@ -97,6 +103,19 @@ class HostProcesses:
         code = transport.get_returncode()
         assert code is not None
         return ports.ProcessResult(code, bytes(watch.output[1]), bytes(watch.output[2]))
+
+
+@contextlib.contextmanager
+def _source(stdin: bytes | pathlib.Path) -> Iterator[int]:
+    """Lend what the program reads: a pipe to be filled, or a file."""
+    if isinstance(stdin, bytes):
+        yield _PIPE
+        return
+    fd = os.open(stdin, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _feed(transport: asyncio.SubprocessTransport, stdin: bytes) -> None:

@@ -41,7 +41,7 @@ class MemoryProcesses:
         argv: Sequence[str],
         *,
         env: Mapping[str, str] | None = None,
-        stdin: bytes = b"",
+        stdin: bytes | pathlib.Path = b"",
         cwd: pathlib.Path | None = None,
         timeout: float = 60.0,
         pass_fds: Sequence[int] = (),
@@ -49,7 +49,7 @@ class MemoryProcesses:
         on_line: Callable[[str], None] | None = None,
     ) -> ports.ProcessResult:
         """Give the scripted answer. See `ports.Processes`."""
-        call = Call(tuple(argv), dict(env or {}), stdin, cwd)
+        call = Call(tuple(argv), dict(env or {}), _content(stdin), cwd)
         self.calls.append(call)
         # A real program takes at least one turn of the loop.
         await asyncio.sleep(0)
@@ -79,3 +79,7 @@ class MemoryProcesses:
             if argv[: len(prefix)] == prefix:
                 return answer
         raise errors.unavailable(f"cannot run {argv[0]}: the program is missing; install it")
+
+
+def _content(stdin: bytes | pathlib.Path) -> bytes:
+    return stdin if isinstance(stdin, bytes) else stdin.read_bytes()
