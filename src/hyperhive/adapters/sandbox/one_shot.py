@@ -34,10 +34,13 @@ from hyperhive.adapters.sandbox import (
 )
 from hyperhive.domain import agents, errors, ids
 
-THROW_AWAY_OFFSET: Final = 1_000_000
-"""Throw-away uids are ``uid_base`` + this and the `THROW_AWAY_COUNT` after it: no agent's slot."""
+THROW_AWAY_OFFSET: Final = 10_000_000
+"""Throw-away uids are ``uid_base`` + this and the `THROW_AWAY_COUNT` after it.
+
+Behind the ten million that all hives of a host share among their agents (`hive_home.uids`).
+"""
 THROW_AWAY_COUNT: Final = 65_536
-RANGE_OFFSET: Final = 2_000_000
+RANGE_OFFSET: Final = 30_000_000
 """Ranges for package installation begin at ``uid_base`` + this."""
 RANGE_COUNT: Final = 64
 RANGE_SIZE: Final = 65_536
