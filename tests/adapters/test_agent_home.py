@@ -14,7 +14,7 @@ import pytest
 
 from hyperhive import ports
 from hyperhive.adapters.agent_home.directories import AgentHomes
-from hyperhive.domain import agents, errors, ids
+from hyperhive.domain import agents, configuration, errors, ids
 from hyperhive.wire import agent_protocol
 
 NOW = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
@@ -139,3 +139,31 @@ def test_what_cannot_be_made_is_unavailable(tmp_path):
     with pytest.raises(errors.HiveError, match="cannot make the directories of bob") as caught:
         asyncio.run(homes(tmp_path).spec(BOB))
     assert caught.value.kind is errors.ErrorKind.UNAVAILABLE
+
+
+def test_a_configuration_changes_limits_and_environment_but_not_what_is_the_hives(tmp_path):
+    configured = configuration.Configuration(
+        environment={"TZ": "UTC", "LANG": "de_DE.UTF-8", "HOME": "/evil", "PATH": "/evil"},
+        limits=configuration.Limits(memory_bytes=2**31, processes=1024),
+    )
+    spec = asyncio.run(homes(tmp_path).spec(BOB, configured=configured))
+    plain = asyncio.run(homes(tmp_path).spec(BOB))
+    assert spec.limits == ports.Limits(2**31, ports.Limits().cpus, 1024)
+    assert spec.env == {**plain.env, "TZ": "UTC", "LANG": "de_DE.UTF-8"}
+    assert plain.limits == ports.Limits()
+
+
+def test_a_generation_lies_under_the_sandbox_and_comes_first_in_its_path(tmp_path):
+    generation = ports.Generation(
+        ids.GenerationId("a" * 16),
+        "base",
+        lowers=(tmp_path / "upper", tmp_path / "lower"),
+        binds=(ports.Bind(tmp_path / "file", "/etc/tool"),),
+        path=("/opt/a/bin", "/opt/b/bin"),
+    )
+    plain = asyncio.run(homes(tmp_path).spec(BOB))
+    spec = asyncio.run(homes(tmp_path).spec(BOB, generation=generation))
+    assert spec.lowers == (tmp_path / "upper", tmp_path / "lower")
+    assert spec.env["PATH"] == f"/opt/a/bin:/opt/b/bin:{plain.env['PATH']}"
+    assert spec.binds == (*plain.binds, ports.Bind(tmp_path / "file", "/etc/tool"))
+    assert plain.lowers == ()

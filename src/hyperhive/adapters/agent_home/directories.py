@@ -15,15 +15,17 @@ listable. Everything the daemon keeps for itself is 0700 or 0600.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import os
 import pathlib
 import shutil
 
 from hyperhive import ports
-from hyperhive.domain import agents, errors, ids
+from hyperhive.domain import agents, configuration, errors, ids
 from hyperhive.wire import agent_protocol
 
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PACKAGE = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -63,19 +65,39 @@ class AgentHomes:
         """What the payload printed."""
         return self._home / "agents" / agent / "log" / "sandbox.log"
 
-    async def spec(self, agent: agents.Agent) -> ports.SandboxSpec:
-        """Make what is missing and say how to start the sandbox of *agent*."""
-        return await asyncio.to_thread(self._spec, agent)
+    async def spec(
+        self,
+        agent: agents.Agent,
+        *,
+        generation: ports.Generation | None = None,
+        configured: configuration.Configuration | None = None,
+    ) -> ports.SandboxSpec:
+        """Make what is missing and say how to start the sandbox of *agent*.
 
-    def _spec(self, agent: agents.Agent) -> ports.SandboxSpec:
+        *generation* is the environment that was built for it, None the base alone; *configured*
+        is the configuration that counts, None the host's defaults.
+        """
+        return await asyncio.to_thread(
+            self._spec, agent, generation, configured or configuration.Configuration()
+        )
+
+    def _spec(
+        self,
+        agent: agents.Agent,
+        generation: ports.Generation | None,
+        configured: configuration.Configuration,
+    ) -> ports.SandboxSpec:
         try:
-            return self._make(agent)
+            spec = self._make(agent, configured)
         except OSError as error:
             raise errors.unavailable(
                 f"cannot make the directories of {agent.name}: {error}"
             ) from error
+        return spec if generation is None else _equip(spec, generation)
 
-    def _make(self, agent: agents.Agent) -> ports.SandboxSpec:
+    def _make(
+        self, agent: agents.Agent, configured: configuration.Configuration
+    ) -> ports.SandboxSpec:
         uid = self.uid(agent)
         own = self._home / "agents" / agent.id
         run = self._home / "run" / "agents" / agent.id
@@ -99,9 +121,11 @@ class AgentHomes:
             uid=uid,
             argv=("/usr/bin/python3", "-I", "-S", entry),
             env={
-                "HOME": agent_protocol.STATE_IN_SANDBOX,
-                "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                 "LANG": "C.UTF-8",
+                # Which names it may have is checked when a configuration is read.
+                **configured.environment,
+                "HOME": agent_protocol.STATE_IN_SANDBOX,
+                "PATH": _PATH,
                 "USER": agent.name,
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
@@ -113,7 +137,7 @@ class AgentHomes:
                 ports.Bind(self._claude, agent_protocol.CLAUDE_IN_SANDBOX),
                 ports.Bind(harness, agent_protocol.HARNESS_IN_SANDBOX),
             ),
-            limits=self._limits,
+            limits=_limits(self._limits, configured.limits),
             log=self.log_file(agent.id),
             run_dir=run / "box",
             ports=(agent_protocol.GATEWAY_PORT, agent_protocol.EGRESS_PORT),
@@ -149,6 +173,24 @@ class AgentHomes:
             fresh.rename(target)
         self._harness = target
         return target
+
+
+def _limits(of_host: ports.Limits, configured: configuration.Limits) -> ports.Limits:
+    given = {
+        name: value for name, value in dataclasses.asdict(configured).items() if value is not None
+    }
+    return dataclasses.replace(of_host, **given)
+
+
+def _equip(spec: ports.SandboxSpec, generation: ports.Generation) -> ports.SandboxSpec:
+    """Put what was built for the agent under and into its sandbox."""
+    path = ":".join([*generation.path, spec.env["PATH"]])
+    return dataclasses.replace(
+        spec,
+        env={**spec.env, "PATH": path},
+        binds=(*spec.binds, *generation.binds),
+        lowers=generation.lowers,
+    )
 
 
 def _directory(path: pathlib.Path, mode: int) -> None:
