@@ -11,10 +11,10 @@ import pytest
 
 from hyperhive import ports
 from hyperhive.adapters.clock.manual import ManualClock
-from hyperhive.adapters.config_repo import git_objects
+from hyperhive.adapters.config_repo import git_objects, rules
 from hyperhive.adapters.config_repo.memory import MemoryConfigRepos
 from hyperhive.domain import errors, ids
-from rigs.config_world import CODER, CODER_NAME, SEED, Made, bring, tag
+from rigs.config_repos import CODER, CODER_NAME, SEED, Made, bring, real, tag
 
 Scenario = Callable[[ports.ConfigRepos, Made], Awaitable[None]]
 Run = Callable[[Scenario], None]
@@ -23,12 +23,16 @@ Error = errors.ErrorKind
 NOBODY = ids.AgentId("0" * 12)
 
 
-@pytest.fixture(params=["memory"])
+@pytest.fixture(params=["memory", "git"])
 def run(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Run:
     def start(scenario: Scenario) -> None:
         async def main() -> None:
             clock = ManualClock()
-            repos: ports.ConfigRepos = MemoryConfigRepos(clock)
+            repos: ports.ConfigRepos
+            if request.param == "memory":
+                repos = MemoryConfigRepos(clock)
+            else:
+                repos = real(tmp_path / "hive", clock).config
             await scenario(repos, Made(clock))
 
         asyncio.run(main())
@@ -36,8 +40,11 @@ def run(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Run:
     return start
 
 
-async def seeded(repos: ports.ConfigRepos) -> ports.Commit:
-    return await repos.seed(CODER, CODER_NAME, SEED, 870001)
+async def seeded(repos: ports.ConfigRepos, made: Made) -> ports.Commit:
+    """The seed's commit; what an agent clones, so that its packs are whole."""
+    seed = await repos.seed(CODER, CODER_NAME, SEED, 870001)
+    assert made.commit(SEED, message=rules.SEED_MESSAGE) == seed.sha
+    return seed
 
 
 def refused(kind: errors.ErrorKind, match: str):
@@ -46,7 +53,7 @@ def refused(kind: errors.ErrorKind, match: str):
 
 def test_a_seed_is_deployed_and_main(run: Run) -> None:
     async def scenario(repos: ports.ConfigRepos, made: Made) -> None:
-        seed = await seeded(repos)
+        seed = await seeded(repos, made)
         assert seed.parents == ()
         assert seed.at == made.clock.now()
         assert await repos.main(CODER) == seed.sha
@@ -67,7 +74,7 @@ def test_a_seed_is_deployed_and_main(run: Run) -> None:
 
 def test_seeding_again_keeps_what_is_there(run: Run) -> None:
     async def scenario(repos: ports.ConfigRepos, made: Made) -> None:
-        seed = await seeded(repos)
+        seed = await seeded(repos, made)
         made.clock.advance(100)
         assert await repos.seed(CODER, CODER_NAME, {"other": b""}, 870002) == seed
         assert await repos.main(CODER) == seed.sha
@@ -94,7 +101,7 @@ def test_an_agent_without_a_repository_is_not_found(run: Run) -> None:
 
 def test_an_imported_commit_is_pinned_and_stays(run: Run) -> None:
     async def scenario(repos: ports.ConfigRepos, made: Made) -> None:
-        seed = await seeded(repos)
+        seed = await seeded(repos, made)
         first = await bring(repos, made, 7, {"agent.toml": b"schema = 1 # new\n"})
         assert first.tags == ("proposal/7",)
         assert first.message == "Change it"
@@ -110,7 +117,7 @@ def test_an_imported_commit_is_pinned_and_stays(run: Run) -> None:
 
 def test_what_is_sent_must_be_what_was_asked_for(run: Run) -> None:
     async def scenario(repos: ports.ConfigRepos, made: Made) -> None:
-        await seeded(repos)
+        await seeded(repos, made)
         sha = made.commit({"a": b"1"})
         for wanted, sent in (("f" * 7, sha), (sha[:8], "e" * 40), ("main", sha)):
             with pytest.raises(errors.HiveError) as caught:
@@ -123,7 +130,7 @@ def test_what_is_sent_must_be_what_was_asked_for(run: Run) -> None:
 
 def test_tags_are_created_once_and_never_moved(run: Run) -> None:
     async def scenario(repos: ports.ConfigRepos, made: Made) -> None:
-        seed = await seeded(repos)
+        seed = await seeded(repos, made)
         new = await bring(repos, made, 7, {"a": b"1"}, [seed.sha])
         await repos.pin(CODER, [tag(Kind.APPROVED, 7, new.sha), tag(Kind.BUILDING, 7, new.sha)])
         before = await repos.refs(CODER)
@@ -143,7 +150,7 @@ def test_tags_are_created_once_and_never_moved(run: Run) -> None:
 
 def test_failures_and_denials_say_why(run: Run) -> None:
     async def scenario(repos: ports.ConfigRepos, made: Made) -> None:
-        seed = await seeded(repos)
+        seed = await seeded(repos, made)
         error = "no package 'nonsuch'\n\n\x1b[31mE: unable to locate\x1b[0m ünïcode"
         await repos.pin(
             CODER,
@@ -172,7 +179,7 @@ def test_failures_and_denials_say_why(run: Run) -> None:
 
 def test_a_message_without_end_is_cut(run: Run) -> None:
     async def scenario(repos: ports.ConfigRepos, made: Made) -> None:
-        seed = await seeded(repos)
+        seed = await seeded(repos, made)
         await repos.pin(CODER, [tag(Kind.FAILED, 4, seed.sha, "x" * 50_000)])
         (found,) = [each for each in await repos.tags(CODER) if each.kind is Kind.FAILED]
         assert found.message.endswith("\n[… 34000 more characters]")
@@ -182,7 +189,7 @@ def test_a_message_without_end_is_cut(run: Run) -> None:
 
 def test_a_tag_needs_its_commit(run: Run) -> None:
     async def scenario(repos: ports.ConfigRepos, made: Made) -> None:
-        seed = await seeded(repos)
+        seed = await seeded(repos, made)
         blob = (await repos.files(CODER, seed.sha))[0].blob
         for sha in ("1" * 40, blob):
             with refused(Error.NOT_FOUND, "no such commit"):
@@ -200,7 +207,7 @@ def test_a_tag_needs_its_commit(run: Run) -> None:
 
 def test_main_stands_on_deployed_commits_only(run: Run) -> None:
     async def scenario(repos: ports.ConfigRepos, made: Made) -> None:
-        seed = await seeded(repos)
+        seed = await seeded(repos, made)
         new = await bring(repos, made, 7, {"a": b"1"}, [seed.sha])
         with refused(Error.CONFLICT, "make the tag first"):
             await repos.advance_main(CODER, new.sha)
@@ -219,7 +226,7 @@ def test_main_stands_on_deployed_commits_only(run: Run) -> None:
 
 def test_history_is_every_tagged_commit_newest_first(run: Run) -> None:
     async def scenario(repos: ports.ConfigRepos, made: Made) -> None:
-        seed = await seeded(repos)
+        seed = await seeded(repos, made)
         one = await bring(repos, made, 7, {"a": b"1"}, [seed.sha])
         two = await bring(repos, made, 12, {"a": b"2"}, [one.sha])
         await repos.pin(
@@ -245,7 +252,7 @@ def test_history_is_every_tagged_commit_newest_first(run: Run) -> None:
 
 def test_changes_are_by_path(run: Run) -> None:
     async def scenario(repos: ports.ConfigRepos, made: Made) -> None:
-        seed = await seeded(repos)
+        seed = await seeded(repos, made)
         new = await bring(
             repos, made, 7, {"agent.toml": b"schema = 1\n", "prompts/other.md": b"Be brief.\n"}
         )
@@ -263,7 +270,7 @@ def test_changes_are_by_path(run: Run) -> None:
 
 def test_a_blob_is_read_up_to_its_limit(run: Run) -> None:
     async def scenario(repos: ports.ConfigRepos, made: Made) -> None:
-        seed = await seeded(repos)
+        seed = await seeded(repos, made)
         blob = (await repos.files(CODER, seed.sha))[1].blob
         assert await repos.read_blob(CODER, blob, limit=10) == b"Be brief.\n"
         with refused(Error.INVALID, "it has 10 bytes, more than 9"):
@@ -277,7 +284,7 @@ def test_a_blob_is_read_up_to_its_limit(run: Run) -> None:
 
 def test_an_export_is_the_tree_byte_for_byte(run: Run, tmp_path: pathlib.Path) -> None:
     async def scenario(repos: ports.ConfigRepos, made: Made) -> None:
-        await seeded(repos)
+        await seeded(repos, made)
         files = {
             "agent.toml": b"schema = 1\r\n",
             "bin/deep/er/run": b"#!/bin/sh\n\x00\xff",
@@ -305,7 +312,7 @@ def test_an_export_is_the_tree_byte_for_byte(run: Run, tmp_path: pathlib.Path) -
 
 def test_reconcile_makes_what_is_missing(run: Run) -> None:
     async def scenario(repos: ports.ConfigRepos, made: Made) -> None:
-        seed = await seeded(repos)
+        seed = await seeded(repos, made)
         new = await bring(repos, made, 7, {"a": b"1"}, [seed.sha])
         wanted = [
             tag(Kind.DEPLOYED, 0, seed.sha),
@@ -331,7 +338,7 @@ def test_reconcile_makes_what_is_missing(run: Run) -> None:
 
 def test_reconcile_reports_what_differs_and_leaves_it(run: Run) -> None:
     async def scenario(repos: ports.ConfigRepos, made: Made) -> None:
-        seed = await seeded(repos)
+        seed = await seeded(repos, made)
         new = await bring(repos, made, 7, {"a": b"1"}, [seed.sha])
         await repos.pin(CODER, [tag(Kind.APPROVED, 7, new.sha), tag(Kind.DENIED, 9, new.sha)])
         before = await repos.refs(CODER)
@@ -356,7 +363,7 @@ def test_reconcile_reports_what_differs_and_leaves_it(run: Run) -> None:
 
 def test_a_pack_that_is_none_is_refused(run: Run) -> None:
     async def scenario(repos: ports.ConfigRepos, made: Made) -> None:
-        await seeded(repos)
+        await seeded(repos, made)
         sha = made.commit({"a": b"1"})
         made.known.pop(sha)
         with pytest.raises(errors.HiveError) as caught:

@@ -12,19 +12,23 @@ from hyperhive import ports
 from hyperhive.adapters.clock.manual import ManualClock
 from hyperhive.adapters.config_repo.memory_meta import MemoryMeta
 from hyperhive.domain import ids
-from rigs.config_world import entry
+from rigs.config_repos import entry, real
 
 Scenario = Callable[[ports.Meta, ManualClock], Awaitable[None]]
 Run = Callable[[Scenario], None]
 ONE, TWO, THREE = "1" * 40, "2" * 40, "3" * 40
 
 
-@pytest.fixture(params=["memory"])
+@pytest.fixture(params=["memory", "git"])
 def run(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Run:
     def start(scenario: Scenario) -> None:
         async def main() -> None:
             clock = ManualClock()
-            meta: ports.Meta = MemoryMeta(clock)
+            meta: ports.Meta
+            if request.param == "memory":
+                meta = MemoryMeta(clock)
+            else:
+                meta = real(tmp_path / "hive", clock).meta
             await scenario(meta, clock)
 
         asyncio.run(main())

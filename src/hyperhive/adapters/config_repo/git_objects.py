@@ -52,6 +52,35 @@ def object_id(kind: str, body: bytes) -> str:
     return name.hexdigest()
 
 
+def check_path(path: str) -> None:
+    """INVALID for a path that is not below the tree, or that git would take for its own."""
+    parts = path.split("/")
+    if "\0" in path or any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
+        raise errors.invalid(f"cannot use the path {path!r} in a tree")
+
+
+def add_commit(
+    found: dict[str, tuple[str, bytes]],
+    files: Mapping[str, bytes],
+    parents: Sequence[str],
+    at: datetime.datetime,
+    message: str,
+) -> str:
+    """Add kind and content of every object of a commit with exactly *files*; return its id."""
+    entries: dict[str, Entry] = {}
+    for path, content in files.items():
+        check_path(path)
+        blob = object_id("blob", content)
+        found[blob] = ("blob", content)
+        entries[path] = Entry("100644", blob)
+    tree, trees = tree_objects(entries)
+    found |= {name: ("tree", body) for name, body in trees.items()}
+    body = commit_body(tree, parents, at, message)
+    sha = object_id("commit", body)
+    found[sha] = ("commit", body)
+    return sha
+
+
 def tree_objects(files: Mapping[str, Entry]) -> tuple[str, dict[str, bytes]]:
     """Return the id of the root tree of *files* (by path), and the body of every tree by id."""
     root: dict[str, object] = {}

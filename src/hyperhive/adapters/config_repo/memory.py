@@ -48,7 +48,9 @@ class MemoryConfigRepos:
         await asyncio.sleep(0)
         if agent not in self._repositories:
             made = _Repository()
-            sha = add_commit(made.objects, files, (), self._clock, rules.SEED_MESSAGE)
+            sha = git_objects.add_commit(
+                made.objects, files, (), self._clock.now(), rules.SEED_MESSAGE
+            )
             for ref in (rules.TAGS + "deployed/0", rules.MAIN):
                 made.refs[ref] = made.commits[ref] = sha
             self._repositories[agent] = made
@@ -76,6 +78,36 @@ class MemoryConfigRepos:
             repository.commits.setdefault(ref, sha)
             repository.refs.setdefault(ref, sha)
         return self._commit(repository, repository.commits[ref])
+
+    async def restore(
+        self, agent: ids.AgentId, approval: ids.ApprovalId, sha: str, message: str
+    ) -> ports.Commit:
+        """See `ports.ConfigRepos`."""
+        await asyncio.sleep(0)
+        repository = self._find(agent)
+        ref = f"{rules.TAGS}proposal/{approval}"
+        if ref not in repository.commits:
+            old = self._commit(repository, sha)
+            body = git_objects.commit_body(
+                old.tree, [repository.commits[rules.MAIN]], self._clock.now(), message
+            )
+            repository.commits[ref] = repository.refs[ref] = repository.add("commit", body)
+        return self._commit(repository, repository.commits[ref])
+
+    async def descends(self, agent: ids.AgentId, sha: str, ancestor: str) -> bool:
+        """See `ports.ConfigRepos`."""
+        await asyncio.sleep(0)
+        repository = self._find(agent)
+        seen: set[str] = set()
+        waiting = [sha]
+        while waiting:
+            name = waiting.pop()
+            if name == ancestor:
+                return True
+            if name not in seen:
+                seen.add(name)
+                waiting += self._commit(repository, name).parents
+        return False
 
     async def pin(self, agent: ids.AgentId, tags: Sequence[ports.Tag]) -> None:
         """See `ports.ConfigRepos`."""
@@ -216,28 +248,6 @@ class MemoryConfigRepos:
             if message:
                 body = git_objects.tag_body(tag.name, tag.sha, self._clock.now(), message)
                 repository.refs[ref] = repository.add("tag", body)
-
-
-def add_commit(
-    found: dict[str, tuple[str, bytes]],
-    files: Mapping[str, bytes],
-    parents: Sequence[str],
-    clock: ports.Clock,
-    message: str,
-) -> str:
-    """Add the objects of a commit with exactly *files* to *found*; return its id."""
-    entries: dict[str, git_objects.Entry] = {}
-    for path, content in files.items():
-        tree_files.check_path(path)
-        blob = git_objects.object_id("blob", content)
-        found[blob] = ("blob", content)
-        entries[path] = git_objects.Entry("100644", blob)
-    tree, trees = git_objects.tree_objects(entries)
-    found |= {name: ("tree", body) for name, body in trees.items()}
-    body = git_objects.commit_body(tree, parents, clock.now(), message)
-    sha = git_objects.object_id("commit", body)
-    found[sha] = ("commit", body)
-    return sha
 
 
 def _files(repository: _Repository, tree: str, base: str) -> list[ports.TreeFile]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from hyperhive import ports
-from hyperhive.adapters.config_repo import git_objects, hive_lock, memory, rules
+from hyperhive.adapters.config_repo import git_objects, hive_lock, rules
 from hyperhive.domain import ids
 
 
@@ -78,7 +78,9 @@ class MemoryMeta:
 
     def _commit(self, entries: Sequence[ports.MetaEntry], message: str) -> str:
         files = {hive_lock.FILE_NAME: hive_lock.render(entries)}
-        sha = memory.add_commit(self._objects, files, self._commits[-1:], self._clock, message)
+        sha = git_objects.add_commit(
+            self._objects, files, self._commits[-1:], self._clock.now(), message
+        )
         self._commits.append(sha)
         self.entries = {entry.agent: entry for entry in entries}
         self.staged = None

@@ -29,7 +29,7 @@ def make_empty(target: pathlib.Path) -> None:
 
 def write(target: pathlib.Path, path: str, mode: str, content: bytes) -> None:
     """Write one new file below *target*; its directories are made as needed."""
-    check_path(path)
+    git_objects.check_path(path)
     if mode not in git_objects.FILE_MODES:
         raise errors.invalid(f"cannot export {path!r}: mode {mode} is no ordinary file")
     *above, name = path.split("/")
@@ -49,13 +49,6 @@ def write(target: pathlib.Path, path: str, mode: str, content: bytes) -> None:
             os.fchmod(stream.fileno(), 0o755 if mode == "100755" else 0o644)
     finally:
         os.close(here)
-
-
-def check_path(path: str) -> None:
-    """INVALID for a path that is not below the tree, or that git would take for its own."""
-    parts = path.split("/")
-    if "\0" in path or any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
-        raise errors.invalid(f"cannot use the path {path!r} in a tree")
 
 
 def tree_id(target: pathlib.Path) -> str:
