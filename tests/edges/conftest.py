@@ -33,6 +33,7 @@ from hyperhive.services import (
     spawning,
     turns,
 )
+from rigs import config_world
 
 SECONDS = 20.0
 """Longer than anything here takes: a lost wake-up fails the test instead of hanging it."""
@@ -161,6 +162,7 @@ class Hive:
     fleet: fleet.Fleet
     review: review.Review
     actions: actions.Actions
+    world: config_world.World
     ended: list[bool]
     stack: contextlib.AsyncExitStack
     olga: access.Caller = dataclasses.field(default_factory=lambda: access.operator("page"))
@@ -186,6 +188,7 @@ class Hive:
         """Another server of all agents on the same facts, as after a restart of the daemon."""
         api = agent_server.AgentApi(
             turns=self.turns, messaging=self.mail, fleet=self.fleet, review=self.review,
+            proposing=self.world.parts().proposing,
             live_log=self.live_log, log=self.log,
         )  # fmt: skip
         self.stack.push_async_callback(api.close)
@@ -243,6 +246,7 @@ def hive(tmp_path: pathlib.Path) -> Callable[[], contextlib.AbstractAsyncContext
         def shutdown(*, agents: bool) -> None:
             ended.append(agents)
 
+        world = config_world.World(store, tmp_path / "build")
         verbs = actions.Actions(
             actions.Deps(
                 store=store, messaging=mail, turns=turn_service, fleet=fleet_service,
@@ -254,14 +258,14 @@ def hive(tmp_path: pathlib.Path) -> Callable[[], contextlib.AbstractAsyncContext
                 model_source=source, sandbox=sandbox,  # type: ignore[arg-type]
                 live_log=live_log, log_file=lambda agent: tmp_path / f"{agent}.log",
                 sign_in_link=lambda: "http://127.0.0.1:1/sign-in#secret",
-                shutdown=shutdown, version="1.2",
+                shutdown=shutdown, version="1.2", configuration=world.parts(),
             )
         )  # fmt: skip
         async with contextlib.AsyncExitStack() as stack:
             yield Hive(
                 home=tmp_path, clock=clock, store=store, live_log=live_log, log=log,
                 sandbox=sandbox, mail=mail, turns=turn_service, fleet=fleet_service,
-                review=review_service, actions=verbs, ended=ended, stack=stack,
+                review=review_service, actions=verbs, world=world, ended=ended, stack=stack,
             )  # fmt: skip
 
     return make

@@ -18,7 +18,9 @@ ASKED = {
     "status", "list", "send", "inbox", "handled", "requeue", "messages", "pending", "approvals",
     "approve", "deny", "withdraw", "request-spawn", "spawn", "start", "stop", "restart", "kill",
     "interrupt", "turns", "logs", "watch", "subscribe", "sign-in-link", "model-source",
-    "model-status", "recipients", "doctor", "version", "shutdown",
+    "model-status", "recipients", "doctor", "version", "shutdown", "card", "build-log",
+    "cancel-build", "history", "repositories", "config-files", "config-file", "compare",
+    "meta-log", "rollback", "rebuild", "inputs", "update-inputs",
 }  # fmt: skip
 
 

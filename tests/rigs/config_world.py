@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 from hyperhive import ports
-from hyperhive.domain import approvals, deployments, errors, events, ids, proposals
+from hyperhive.domain import access, approvals, deployments, errors, events, ids, proposals
+from hyperhive.edges import build_logs, configuration_parts
+from hyperhive.services import card, lookup, repositories
 
 Files = Mapping[str, bytes]
 AT = datetime.datetime(2026, 11, 23, 8, 0, tzinfo=datetime.UTC)
@@ -153,3 +156,113 @@ async def deploy(
 def announce(tx: ports.Tx, kind: events.EventKind, approval: ids.ApprovalId) -> None:
     topics = (events.APPROVALS, events.DEPLOYS)
     tx.record(events.Event(kind, approval=approval, topics=topics))
+
+
+class Ledger:
+    """`ports.Meta`, as far as reading its log goes."""
+
+    def __init__(self) -> None:
+        self.commits: list[ports.Commit] = []
+
+    def add(self, message: str) -> None:
+        sha = hashlib.sha1(message.encode()).hexdigest()
+        self.commits.insert(0, ports.Commit(sha, sha, (), "hyperhive <hive@hive>", AT, message))
+
+    async def log(self, *, limit: int = 200) -> list[ports.Commit]:
+        return self.commits[:limit]
+
+
+class Desk:
+    """`services.proposing.Proposing` without loops: rows as they are once those have run."""
+
+    def __init__(self, store: ports.Store, shelf: Shelf) -> None:
+        self._store = store
+        self._shelf = shelf
+        self.inputs = [
+            ports.Input("base", "debian-12 2026-11-01", "2026-11-01T00:00:00Z", "debian bookworm"),
+            ports.Input("hyperhive", "1.2", ""),
+        ]
+
+    async def rollback(
+        self, caller: access.Caller, agent_name: str, tag: str, description: str = ""
+    ) -> approvals.Approval:
+        agent = await self._store.read(lambda tx: lookup.require_named(tx, agent_name))
+        known = {each.name: each.sha for each in await self._shelf.tags(agent.id)}
+        if tag not in known:
+            raise errors.not_found(f"cannot roll {agent_name} back to {tag!r}: no such tag")
+        deployed = await self._store.read(lambda tx: tx.get_deployment(agent.id))
+        return await propose(
+            self._store, agent.id, agent_name, known[tag], commit_ref=tag,
+            base="" if deployed is None else deployed.sha, origin=proposals.Origin.ROLLBACK,
+            description=description or f"Roll back to {tag}", requested_by_name=caller.name,
+        )  # fmt: skip
+
+    async def rebuild(self, caller: access.Caller, agent_name: str) -> approvals.Approval:
+        agent = await self._store.read(lambda tx: lookup.require_named(tx, agent_name))
+        return await propose(
+            self._store, agent.id, agent_name, "", kind=approvals.ApprovalKind.REBUILD,
+            origin=proposals.Origin.REBUILD, state=approvals.ApprovalState.APPROVED,
+        )  # fmt: skip
+
+    async def cancel_build(self, caller: access.Caller, approval_id: int) -> approvals.Approval:
+        number = ids.ApprovalId(approval_id)
+        await move(self._store, number, build=proposals.BuildState.CANCELLED)
+        return await settle(self._store, number, approvals.ApprovalState.FAILED)
+
+    async def list_inputs(self, caller: access.Caller) -> list[ports.Input]:
+        return self.inputs
+
+    async def update_inputs(self, caller: access.Caller, names: list[str]) -> approvals.Approval:
+        known = {each.name for each in self.inputs}
+        if not set(names) <= known:
+            raise errors.invalid(f"cannot update inputs: there are {', '.join(sorted(known))}")
+        manager = await self._store.read(lambda tx: lookup.require_named(tx, "manager"))
+        return await propose(
+            self._store, manager.id, "manager", "", kind=approvals.ApprovalKind.UPDATE_INPUTS,
+            origin=proposals.Origin.INPUTS, configuration={"inputs": sorted(names)},
+            state=approvals.ApprovalState.APPROVED,
+        )  # fmt: skip
+
+
+async def settle(
+    store: ports.Store, approval: ids.ApprovalId, state: approvals.ApprovalState, note: str = ""
+) -> approvals.Approval:
+    """Write where an approval stands."""
+
+    def work(tx: ports.Tx) -> approvals.Approval:
+        row = tx.get_approval(approval)
+        assert row is not None
+        changed = dataclasses.replace(row, state=state, note=note)
+        tx.update_approval(changed)
+        announce(tx, events.EventKind.APPROVAL_MOVED, approval)
+        return changed
+
+    return await store.write(work)
+
+
+@dataclasses.dataclass
+class World:
+    """Configuration in git as the verbs reach it, on fakes, with a directory for build logs."""
+
+    store: ports.Store
+    logs: pathlib.Path
+    shelf: Shelf = dataclasses.field(default_factory=Shelf)
+    meta: Ledger = dataclasses.field(default_factory=Ledger)
+    mirror: dict[str, Any] = dataclasses.field(default_factory=lambda: {"configured": False})
+
+    def parts(self) -> configuration_parts.Parts:
+        repos: Any = self.shelf
+        meta: Any = self.meta
+        desk: Any = Desk(self.store, self.shelf)
+        self.logs.mkdir(parents=True, exist_ok=True)
+        return configuration_parts.Parts(
+            cards=card.Cards(self.store, repos),
+            proposing=desk,
+            repositories=repositories.Repositories(self.store, repos, meta, lambda: self.mirror),
+            build_logs=build_logs.BuildLogs(self.store, self.logs),
+        )
+
+    def log(self, approval: int, text: str) -> None:
+        """Add to the log of a build."""
+        with (self.logs / f"{approval}.log").open("a", encoding="utf-8") as file:
+            file.write(text)

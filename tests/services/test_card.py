@@ -109,8 +109,8 @@ def test_no_trick_hides_a_byte_and_each_is_marked(make_desk, content: bytes, mar
     assert mark in [each["mark"] for each in file["marks"]]
     assert [each["path"] for each in made["needs_acknowledgement"]] == ["run.sh"]
     with pytest.raises(errors.HiveError, match=r"acknowledge first .*run\.sh"):
-        card.require_acknowledged(made, [])
-    card.require_acknowledged(made, ["run.sh"])
+        card.require_acknowledged(1, made["needs_acknowledgement"], [])
+    card.require_acknowledged(1, made["needs_acknowledgement"], ["run.sh"])
 
 
 def test_wide_encodings_are_no_text_and_markup_is_only_text(make_desk) -> None:

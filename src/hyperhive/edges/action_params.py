@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from hyperhive.edges.params import Id, Name, Params
 from hyperhive.services import fleet
@@ -72,6 +72,14 @@ class Approve(Params):
     digest: Annotated[
         str, Meta(min_length=1, max_length=128, description="`digest` of what was shown.")
     ]
+    acknowledged: Annotated[
+        list[Annotated[str, Meta(max_length=8192)]],
+        Meta(
+            max_length=10_000,
+            description="Files that count as seen although nobody can have read them: all of "
+            "`needs_acknowledgement` of the card.",
+        ),
+    ] = field(default_factory=list[str])
 
 
 class Deny(Params):

@@ -14,6 +14,8 @@ from typing import Any, Final
 from hyperhive.domain import access
 from hyperhive.edges import action_params as given
 from hyperhive.edges import action_verbs as verbs
+from hyperhive.edges import configuration_params as named
+from hyperhive.edges import configuration_verbs as configuring
 from hyperhive.edges import params
 
 Once = Callable[[verbs.Deps, access.Caller, Any], Awaitable[Any]]
@@ -64,6 +66,9 @@ TABLE: Final[tuple[Action | Stream, ...]] = (
     Action("requeue", given.OneMessage, verbs.requeue),
     Action("pending", given.Nothing, verbs.pending),
     Action("approvals", given.Approvals, verbs.list_approvals),
+    Action("card", named.Card, configuring.card),
+    Stream("build-log", named.BuildLog, configuring.build_log),
+    Action("cancel-build", given.OneApproval, configuring.cancel_build),
     Action("approve", given.Approve, verbs.approve),
     Action("deny", given.Deny, verbs.deny),
     Action("withdraw", given.OneApproval, verbs.withdraw),
@@ -75,6 +80,16 @@ TABLE: Final[tuple[Action | Stream, ...]] = (
     Action("kill", given.Order, verbs.kill),
     Action("interrupt", given.OneAgent, verbs.interrupt),
     Action("turns", given.Turns, verbs.list_turns),
+    Action("rebuild", given.OneAgent, configuring.rebuild),
+    Action("history", named.History, configuring.history),
+    Action("rollback", named.Rollback, configuring.rollback),
+    Action("repositories", given.Nothing, configuring.repositories),
+    Action("config-files", named.ConfigFiles, configuring.config_files),
+    Action("config-file", named.ConfigFile, configuring.config_file),
+    Action("compare", named.Compare, configuring.compare),
+    Action("meta-log", given.Nothing, configuring.meta_log),
+    Action("inputs", given.Nothing, configuring.inputs),
+    Action("update-inputs", named.UpdateInputs, configuring.update_inputs),
     Stream("logs", given.Logs, verbs.logs),
     Stream("watch", given.Watch, verbs.watch),
     Action("sign-in-link", given.Nothing, verbs.sign_in_link),

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from hyperhive import ports
 from hyperhive.domain import access, agents, approvals, errors, ids, messages
 from hyperhive.edges import action_params as params
-from hyperhive.edges import live_view
+from hyperhive.edges import configuration_parts, live_view
 from hyperhive.services import fleet, lookup, messaging, model_source, overview, review, turns
 from hyperhive.wire import views
 
@@ -45,6 +45,8 @@ class Deps:
     sign_in_link: Callable[[], str]
     shutdown: Shutdown
     version: str
+    configuration: configuration_parts.Parts | None = None
+    """None: a hive whose agents have no configuration in git."""
 
 
 # --- the whole hive ---------------------------------------------------------------------
@@ -180,29 +182,30 @@ async def requeue(deps: Deps, caller: access.Caller, given: params.OneMessage) -
 async def pending(deps: Deps, _: access.Caller, __: params.Nothing) -> Json:
     """Approvals that wait for a decision."""
     states = [approvals.ApprovalState.PENDING]
-    rows = await deps.store.read(lambda tx: tx.list_approvals(states=states, limit=1000))
-    return {"approvals": [views.approval_view(row) for row in rows]}
+    return {"approvals": await deps.store.read(lambda tx: _approvals(tx, states, 1000))}
 
 
 async def list_approvals(deps: Deps, _: access.Caller, given: params.Approvals) -> Json:
     """All approvals, newest first."""
-    rows = await deps.store.read(lambda tx: tx.list_approvals(limit=given.limit))
-    return {"approvals": [views.approval_view(row) for row in rows]}
+    return {"approvals": await deps.store.read(lambda tx: _approvals(tx, None, given.limit))}
 
 
 async def approve(deps: Deps, caller: access.Caller, given: params.Approve) -> Json:
     """Approve exactly what was shown, by its digest."""
-    return views.approval_view(await deps.review.approve(caller, given.id, given.digest))
+    if deps.configuration is not None:
+        cards = deps.configuration.cards
+        await cards.require_read(given.id, given.digest, given.acknowledged)
+    return await _approval(deps, await deps.review.approve(caller, given.id, given.digest))
 
 
 async def deny(deps: Deps, caller: access.Caller, given: params.Deny) -> Json:
     """Deny an approval, with a note for who asked."""
-    return views.approval_view(await deps.review.deny(caller, given.id, given.note))
+    return await _approval(deps, await deps.review.deny(caller, given.id, given.note))
 
 
 async def withdraw(deps: Deps, caller: access.Caller, given: params.OneApproval) -> Json:
     """Take a request back."""
-    return views.approval_view(await deps.review.withdraw(caller, given.id))
+    return await _approval(deps, await deps.review.withdraw(caller, given.id))
 
 
 async def request_spawn(deps: Deps, caller: access.Caller, given: params.Spawn) -> Json:
@@ -279,6 +282,19 @@ async def watch(deps: Deps, _: access.Caller, given: params.Watch) -> AsyncItera
 
 
 # --- parts ------------------------------------------------------------------------------
+
+
+def _approvals(
+    tx: ports.ReadTx, states: list[approvals.ApprovalState] | None, limit: int
+) -> list[Json]:
+    rows = tx.list_approvals(states=states, limit=limit)
+    return [views.approval_view(row, tx.get_proposal(row.id)) for row in rows]
+
+
+async def _approval(deps: Deps, approval: approvals.Approval) -> Json:
+    return await deps.store.read(
+        lambda tx: views.approval_view(approval, tx.get_proposal(approval.id))
+    )
 
 
 async def _agent(deps: Deps, agent: agents.Agent) -> Json:

@@ -3,7 +3,7 @@
 Rule: what is computed here stands first and what the requester says is quoted below; the
 bytes come from *applied*, never from a repository that an agent can write. What nobody can
 have read (too large, binary) or could misread (invisible, look-alike, too much at once) is
-named in ``needs_acknowledgement``, and `require_acknowledged` refuses without it.
+named in ``needs_acknowledgement``, and `Cards.require_read` refuses without it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Cards:
         rows = await self._store.read(lambda tx: _look(tx, approval_id))
         before = rows.find_base(base)
         card: dict[str, Any] = {
-            "approval": views.approval_view(rows.approval),
+            "approval": views.approval_view(rows.approval, rows.proposal),
             "proposal": rows.proposal and views.proposal_view(rows.proposal),
             "commit": None,
             "bases": [{"name": name, "sha": sha} for name, sha in rows.bases],
@@ -97,6 +97,23 @@ class Cards:
         card["needs_acknowledgement"] = find_unread(decisive)
         return card
 
+    async def require_read(
+        self, approval_id: int, digest: str, acknowledged: Collection[str]
+    ) -> None:
+        """Refuse an approval by *digest* that leaves something unread and not acknowledged.
+
+        What the digest does not fit to is not looked at: `review.Review.approve` refuses it.
+        So this and the decision speak of the same bytes, whatever happens in between.
+        """
+        rows = await self._store.read(lambda tx: _look(tx, approval_id))
+        proposal = rows.proposal
+        if proposal is None or not proposal.sha or rows.approval.digest != digest:
+            return
+        if rows.approval.state is not approvals.ApprovalState.PENDING or not proposal.is_built:
+            return
+        files = await self.compare(proposal.agent_id, rows.find_base("deployed"), proposal.sha)
+        require_acknowledged(approval_id, find_unread(files), acknowledged)
+
     async def compare(
         self, agent: ids.AgentId, before: str | None, after: str
     ) -> list[dict[str, Any]]:
@@ -112,15 +129,16 @@ class Cards:
             sides.append(
                 (
                     change.path,
-                    await self._side(agent, change.before, shown=is_small),
-                    await self._side(agent, change.after, shown=is_small),
+                    await self.fetch(agent, change.before, shown=is_small),
+                    await self.fetch(agent, change.after, shown=is_small),
                 )
             )
         return await asyncio.to_thread(_view_all, sides)
 
-    async def _side(
+    async def fetch(
         self, agent: ids.AgentId, file: config_repo.TreeFile | None, *, shown: bool
     ) -> file_changes.Side:
+        """Return one side of a change: with its content, or hashed when it is not *shown*."""
         if file is None:
             return file_changes.Side(None, None)
         if shown:
@@ -132,17 +150,17 @@ class Cards:
         return await asyncio.to_thread(file_changes.Side.unread, file, content)
 
 
-def require_acknowledged(card: dict[str, Any], acknowledged: Collection[str]) -> None:
-    """Refuse an approval whose unread or marked files were not named: CONFLICT lists them."""
-    missing = [
-        entry for entry in card["needs_acknowledgement"] if entry["path"] not in acknowledged
-    ]
+def require_acknowledged(
+    approval_id: int, unread: Sequence[dict[str, Any]], acknowledged: Collection[str]
+) -> None:
+    """CONFLICT naming what is *unread* and was not *acknowledged*."""
+    missing = [entry for entry in unread if entry["path"] not in acknowledged]
     if missing:
         named = "; ".join(f"{each['path']} ({', '.join(each['reasons'])})" for each in missing[:10])
         more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
         raise errors.conflict(
-            f"cannot approve approval {card['approval']['id']}: acknowledge first what cannot be "
-            f"taken as read: {named}{more}"
+            f"cannot approve approval {approval_id}: acknowledge first what cannot be taken as "
+            f"read: {named}{more}"
         )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hyperhive import ports
-from hyperhive.domain import agents, approvals, events, ids, messages
+from hyperhive.domain import agents, approvals, events, ids, messages, proposals
 from hyperhive.services import lookup, metering, model_source, recipients, refusals
 from hyperhive.wire import views
 
@@ -30,6 +30,7 @@ class Overview:
         refused: refusals.Refusals,
         meter: metering.Metering | None = None,
         allowed_hosts: Sequence[str] = (),
+        built_from: Callable[[], str] = str,
     ) -> None:
         self._store = store
         self._source = source
@@ -37,6 +38,7 @@ class Overview:
         self._model = model
         self._meter = meter or metering.Metering()
         self._refused = refused
+        self._built_from = built_from
 
     async def snapshot(self) -> dict[str, Any]:
         """Everything that the dashboard shows, true at ``number``."""
@@ -57,7 +59,8 @@ class Overview:
                 ],
                 "inbox": [views.message_view(m) for m in _newest(inbox)],
                 "approvals": [
-                    views.approval_view(shown[key]) for key in sorted(shown, reverse=True)
+                    views.approval_view(shown[key], tx.get_proposal(key))
+                    for key in sorted(shown, reverse=True)
                 ],
             }
 
@@ -68,7 +71,8 @@ class Overview:
 
         ``gateway`` is what passed the model gateway for it since the daemon started, and
         ``refused`` what the egress proxy did not let it reach; ``recipients`` are the agents
-        that it may write to, null for all.
+        that it may write to, null for all. ``deployment`` is the configuration that it runs,
+        null without one.
         """
         unread = tx.count_queued(ids.PartyId(agent.id))
         return views.agent_view(agent, unread) | {
@@ -76,6 +80,21 @@ class Overview:
             "gateway": self._meter.view(agent.id),
             "refused": self._refused.view(agent.id),
             "recipients": recipients.names(tx, agent.id),
+            "deployment": self._deployment(tx, agent.id),
+        }
+
+    def _deployment(self, tx: ports.ReadTx, agent: ids.AgentId) -> dict[str, Any] | None:
+        deployment = tx.get_deployment(agent)
+        if deployment is None:
+            return None
+        present = self._built_from() if deployment.generation else ""
+        steps = [step for step in proposals.DeployStep if step is not proposals.DeployStep.NONE]
+        work = next(iter(tx.list_proposals(agent=agent, steps=steps, limit=1)), None)
+        return views.deployment_view(deployment) | {
+            # Built from other inputs than a build would take now (S60).
+            "stale": bool(present) and present != deployment.built_from,
+            "work": work
+            and {"approval": work.approval, "origin": work.origin.value, "step": work.step.value},
         }
 
     def agent_rows(self, tx: ports.ReadTx) -> list[dict[str, Any]]:
@@ -145,7 +164,9 @@ class Overview:
             "facts": [fact_view(fact) for fact in facts],
             "agents": [self.agent_row(tx, agent) for agent in found if agent is not None],
             "messages": [views.message_view(m) for m in message_rows.values()],
-            "approvals": [views.approval_view(a) for a in approval_rows.values()],
+            "approvals": [
+                views.approval_view(a, tx.get_proposal(a.id)) for a in approval_rows.values()
+            ],
         }
 
 

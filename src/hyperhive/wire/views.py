@@ -66,8 +66,10 @@ def message_view(message: messages.Message) -> dict[str, Any]:
     }
 
 
-def approval_view(approval: approvals.Approval) -> dict[str, Any]:
-    """One approval; ``digest`` must be named when deciding."""
+def approval_view(
+    approval: approvals.Approval, proposal: proposals.Proposal | None = None
+) -> dict[str, Any]:
+    """One approval with its proposal or null; ``digest`` must be named when deciding."""
     return {
         "id": approval.id,
         "kind": approval.kind.value,
@@ -82,6 +84,7 @@ def approval_view(approval: approvals.Approval) -> dict[str, Any]:
         "decided_at": timestamp(approval.decided_at),
         "note": approval.note,
         "changed_at": timestamp(approval.changed_at),
+        "proposal": None if proposal is None else proposal_view(proposal),
     }
 
 
@@ -100,6 +103,9 @@ def proposal_view(proposal: proposals.Proposal) -> dict[str, Any]:
         "deadline": timestamp(proposal.deadline),
         "expires_at": timestamp(proposal.expires_at),
         "tag": proposal.tag,
+        "inputs": list(proposal.configuration.get("inputs", ()))
+        if proposal.origin is proposals.Origin.INPUTS
+        else [],
         "changed_at": timestamp(proposal.changed_at),
     }
 
