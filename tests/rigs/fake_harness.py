@@ -61,6 +61,9 @@ class Turn:
     async def requests(self, name: str, why: str) -> None:
         await self._tool(lambda d, me, key: d.review.request_spawn(me, name, why, once=key))
 
+    async def proposes(self, name: str, commit: str, why: str) -> None:
+        await self._tool(lambda d, me, key: d.proposing.submit(me, name, commit, why, once=key))
+
     async def kills(self, name: str) -> None:
         await self._tool(lambda d, me, key: d.fleet.kill(me, name, once=key))
 

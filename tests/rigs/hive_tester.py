@@ -28,7 +28,7 @@ from hyperhive.adapters.store.sqlite import SqliteStore
 from hyperhive.domain import access, agents, approvals, errors, events, ids, messages
 from hyperhive.runtime import agent_worker, fleet_loop, supervisor
 from hyperhive.services import fleet, messaging, review, turns
-from rigs import fake_harness
+from rigs import config_daemon, fake_harness
 from rigs.fuse import Fuse, FusedSandbox, FusedStore
 
 T = TypeVar("T")
@@ -86,6 +86,9 @@ class Daemon:
         self.fleet = fleet.Fleet(self.store, clock)
         self.review = review.Review(self.store, clock)
         self.doors = Doors(self)
+        log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[host.note])
+        self.configs = config_daemon.Configs(host.place, self.store, clock, log, fuse)
+        self.proposing = self.configs.proposing
         self.parts = agent_worker.WorkerParts(
             store=self.store,
             clock=clock,
@@ -93,8 +96,9 @@ class Daemon:
             doors=self.doors,
             turns=self.turns,
             spec=host.spec,
+            seed=self.configs.seeder.ensure,
             crash_limit=host.crash_limit,
-            log=structlog.wrap_logger(structlog.ReturnLogger(), processors=[host.note]),
+            log=log,
         )
         self.group = asyncio.TaskGroup()
         self.began = asyncio.Event()
@@ -118,6 +122,7 @@ class Daemon:
                 loop = fleet_loop.FleetLoop(self.parts, tasks)
                 await loop.ensure_manager()
                 tasks.start("fleet", loop.run())
+                self.configs.start(tasks)
                 await self._stop.wait()
                 await tasks.stop_all()
                 if self._end_agents:
@@ -204,6 +209,7 @@ class HiveTester:
     _arrived: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
+        self.place = config_daemon.Place(self.directory, self.clock)
         self.world.program("harness", payload=fake_harness.payload(self))
 
     # --- the daemon ---------------------------------------------------------------------

@@ -65,7 +65,7 @@ class _House:
         self.parts = agent_worker.WorkerParts(
             store=self.store, clock=self.clock, sandbox=self.sandbox, doors=self.doors,
             turns=turns.Turns(self.store, self.clock, SETTINGS, lambda: "api_key", "run"),
-            spec=self._spec, crash_limit=5,
+            spec=self._spec, seed=self._seed, crash_limit=5,
             log=structlog.wrap_logger(structlog.ReturnLogger(), processors=[]),
         )  # fmt: skip
         self._top = top
@@ -75,6 +75,9 @@ class _House:
             agent=agent.id, name=agent.name, uid=os.geteuid() or 1000, argv=("harness",), env={},
             cwd="/", binds=(), limits=ports.Limits(), log=self._top / "log", run_dir=self._top,
         )  # fmt: skip
+
+    async def _seed(self, agent):
+        """Configurations are not the topic here."""
 
     async def make(self, name: str, role: agents.Role = agents.Role.AGENT) -> agents.Agent:
         return await self.store.write(

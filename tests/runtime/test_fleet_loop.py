@@ -34,9 +34,12 @@ def test_an_approved_spawn_becomes_a_running_agent_and_the_manager_hears_of_it(p
         assert (bob.running_epoch, bob.crashes, bob.phase_note) == (1, 0, "")
         (approval,) = await host.look(lambda tx: tx.list_approvals())
         assert (approval.state, approval.agent_id) == (ApprovalState.DEPLOYED, bob.id)
-        assert await told(host, "spawned") == [
-            {"event": "spawned", "agent": "bob", "ok": True, "note": ""}
-        ]
+        (heard,) = await told(host, "spawned")
+        seed = await host.place.repos.main(bob.id)
+        assert heard == {
+            "event": "spawned", "agent": "bob", "ok": True, "note": "",
+            "sha": seed, "tag": "deployed/0",
+        }  # fmt: skip
         # A first start is no restart.
         assert await host.events_to("bob") == []
 

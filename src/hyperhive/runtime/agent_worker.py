@@ -62,6 +62,8 @@ class WorkerParts:
     turns: turns.Turns
     spec: Callable[[agents.Agent], Awaitable[ports.SandboxSpec]]
     """Makes the directories of an agent (idempotent) and says how to start it."""
+    seed: Callable[[agents.Agent], Awaitable[None]]
+    """Gives an agent its configuration repository (idempotent)."""
     crash_limit: int
     log: structlog.typing.FilteringBoundLogger
 
@@ -162,6 +164,7 @@ class AgentWorker:
         if agent is None:
             return
         begun: list[agents.SandboxIdentity] = []
+        await self._seed(agent)
         try:
             spec = await parts.spec(agent)
             await parts.doors.open(agent, spec)
@@ -203,6 +206,13 @@ class AgentWorker:
 
         await parts.store.write(work)
         parts.log.info("started", agent=agent.name, pid=started.identity.pid)
+
+    async def _seed(self, agent: agents.Agent) -> None:
+        """An agent can run without a repository; the deploy loop tries again."""
+        try:
+            await self._parts.seed(agent)
+        except errors.HiveError as error:
+            self._parts.log.warning("cannot seed", agent=agent.name, reason=error.message)
 
     async def _start_sandbox(
         self, agent: agents.Agent, spec: ports.SandboxSpec

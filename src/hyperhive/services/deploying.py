@@ -22,7 +22,7 @@ from hyperhive.domain import (
     proposals,
 )
 from hyperhive.domain.proposals import DeployStep, Origin
-from hyperhive.services import building, lookup, posting, review
+from hyperhive.services import building, lookup, pinning, posting, review
 
 DEPLOYED: Final = (Origin.COMMIT, Origin.ROLLBACK, Origin.REBUILD)
 """Origins that change what an agent runs."""
@@ -191,6 +191,7 @@ def seed(
     """Write down that an agent's first configuration is deployed (deployed/0), once."""
     if tx.get_deployment(agent.id) is not None:
         return
+    tx.put_value(pinning.seed_key(agent.id), commit.sha)
     tx.put_deployment(
         deployments.Deployment(
             agent_id=agent.id,

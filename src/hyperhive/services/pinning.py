@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from hyperhive import ports
-from hyperhive.domain import agents, approvals, proposals
+from hyperhive.domain import agents, approvals, ids, proposals
 from hyperhive.domain.proposals import DeployStep, Origin
 
 _FINAL: Final = {
@@ -13,6 +13,11 @@ _FINAL: Final = {
     approvals.ApprovalState.FAILED: ports.TagKind.FAILED,
     approvals.ApprovalState.DENIED: ports.TagKind.DENIED,
 }
+
+
+def seed_key(agent: ids.AgentId) -> str:
+    """Under which name the store keeps the commit that deployed/0 names."""
+    return f"seed:{agent}"
 
 
 def begun(proposal: proposals.Proposal) -> list[ports.Tag]:
@@ -47,7 +52,8 @@ def everything(
         deployment = tx.get_deployment(agent.id)
         if deployment is None:
             continue
-        tags: list[ports.Tag] = []
+        seed = tx.get_value(seed_key(agent.id))
+        tags = [] if seed is None else [ports.Tag(ports.TagKind.DEPLOYED, 0, seed)]
         for proposal in tx.list_proposals(agent=agent.id, limit=1_000_000):
             approval = tx.get_approval(proposal.approval)
             if approval is not None:

@@ -80,6 +80,10 @@ def settle(tx: ports.Tx, clock: ports.Clock, agent: agents.Agent, *, ok: bool, n
 
 
 def _tell(tx: ports.Tx, clock: ports.Clock, approval: approvals.Approval, *, ok: bool) -> None:
+    pinned: dict[str, str] = {}
+    seeded = None if approval.agent_id is None else tx.get_deployment(approval.agent_id)
+    if seeded is not None:
+        pinned = {"sha": seeded.sha, "tag": f"deployed/{seeded.approval}"}
     for agent in tx.list_agents():
         if agent.role is agents.Role.MANAGER:
             posting.post_event(
@@ -90,4 +94,5 @@ def _tell(tx: ports.Tx, clock: ports.Clock, approval: approvals.Approval, *, ok:
                 agent=approval.agent_name,
                 ok=ok,
                 note=approval.note,
+                **pinned,
             )
