@@ -6,6 +6,7 @@ Below the hive's home::
     agents/<id>/log       what the payload printed; the daemon's
     run/agents/<id>/sock  the agent's socket; the daemon's, shown inside read-only
     run/agents/<id>/box   the sandbox adapter's own files
+    run/agents/<id>/gitconfig   and what else git sees: `git_view`
     run/harness/<hash>    the harness as staged for sandboxes
 
 Directories on the way to what an agent's uid must reach are 0711: passable, not
@@ -22,6 +23,7 @@ import pathlib
 import shutil
 
 from hyperhive import ports
+from hyperhive.adapters.agent_home import git_view
 from hyperhive.domain import agents, configuration, errors, ids
 from hyperhive.wire import agent_protocol
 
@@ -136,6 +138,7 @@ class AgentHomes:
                     agent_protocol.SOCKET_IN_SANDBOX).parent)),
                 ports.Bind(self._claude, agent_protocol.CLAUDE_IN_SANDBOX),
                 ports.Bind(harness, agent_protocol.HARNESS_IN_SANDBOX),
+                *git_view.binds(self._home, run, agent),
             ),
             limits=_limits(self._limits, configured.limits),
             log=self.log_file(agent.id),

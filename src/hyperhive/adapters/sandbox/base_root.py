@@ -28,6 +28,8 @@ PACKAGES: Final = (
     "less", "procps",
 )  # fmt: skip
 INSTALL: Final = "apt-get install mmdebstrap"
+PLACES: Final = ("hosts", "hostname", "resolv.conf", "gitconfig")
+"""Empty files in /etc, to bind over: nobody can make a place on a read-only root later."""
 RECIPE: Final = 1
 """Grows when the way of building changes, so that a new root is built."""
 _TIED: Final = ("setpriv", "--pdeathsig", "KILL", "--")
@@ -71,6 +73,14 @@ class BaseRoot:
     def is_built(self) -> bool:
         """Whether it is there; then it is whole."""
         return self.path.is_dir()
+
+    def complete(self) -> None:
+        """Add places that a root of an older version lacks, where we may. No new root is needed
+        for an empty file, and only a sandbox without an overlay needs it."""
+        for name in PLACES:
+            place = self.path / "etc" / name
+            if not place.exists() and os.access(place.parent, os.W_OK):
+                place.touch(mode=0o644)
 
     def obstacle(self) -> str:
         """Why it cannot be built here, and what to do; empty when it can be tried."""
@@ -251,7 +261,7 @@ def _closing(fd: int) -> Iterator[None]:
 def _finish() -> str:
     """Return the shell line that makes mount points and empty files to bind over."""
     points = " ".join(f'"$1"{point}' for point in views.MOUNT_POINTS)
-    files = " ".join(f'"$1"/etc/{name}' for name in ("hosts", "hostname", "resolv.conf"))
+    files = " ".join(f'"$1"/etc/{name}' for name in PLACES)
     return (
         f"mkdir -p {points} && rm -f {files} && touch {files} && "
         # No agent is root, so a file that raises its rights has no use in there.

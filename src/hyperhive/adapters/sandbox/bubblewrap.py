@@ -90,7 +90,10 @@ class BubblewrapSandbox:
         progress and gets the view of its own /usr; with ``base`` it is UNAVAILABLE.
         """
         self._limits.sweep(self._clock.now())
-        if self._view == "host" or self._base.is_built():
+        if self._view == "host":
+            return
+        if self._base.is_built():
+            await asyncio.to_thread(self._base.complete)
             return
         try:
             await self._base.build(progress)
