@@ -76,7 +76,7 @@ def test_what_is_not_built_is_refused_for_that_reason(hive: Open) -> None:
 
 async def read(made: Any, approval: int, **given: Any) -> list[str]:
     stream = made.actions.stream(made.olga, "build-log", {"id": approval, **given})
-    return [event["line"] async for event in stream]
+    return [line async for event in stream for line in event["lines"]]
 
 
 def test_a_build_log_is_followed_until_the_build_has_ended(hive: Open) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hyperhive.domain import agents
+from hyperhive.domain import agents, proposals
 from hyperhive.edges.dashboard import streams
+from rigs import config_world
 from rigs.page_client import read_event, visited
 
 
@@ -109,5 +110,43 @@ def test_closing_ends_open_streams_within_two_seconds(tmp_path: Path) -> None:
                 async with asyncio.timeout(2):
                     await hive.page.close()
                 assert await stream.content.read() == b""
+
+    asyncio.run(story())
+
+
+def test_the_log_of_a_build_comes_with_the_facts_and_outlives_its_end(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with visited(tmp_path) as (hive, browser, _):
+            row = await hive.agent("coder")
+            asked = await config_world.propose(
+                hive.store, row.id, "coder", "", build=proposals.BuildState.BUILDING
+            )
+            hive.world.log(asked.id, "one\r\nevent: forged\n")
+            address = f"{browser.url}/api/live?after={hive.store.number()}&build={asked.id}"
+            async with browser.http.get(address) as stream:
+                event = await read_event(stream)
+                assert event["event"] == "build"
+                assert json.loads(event["data"]) == {
+                    "id": 1, "first": True, "lines": ["one", "event: forged"], "ended": False,
+                }  # fmt: skip
+                hive.world.log(asked.id, "two\n")
+                await config_world.move(
+                    hive.store, asked.id, build=proposals.BuildState.FAILED, build_note="no curl"
+                )
+                seen = [await read_event(stream), await read_event(stream)]
+                ends = [json.loads(e["data"]) for e in seen if e["event"] == "build"]
+                facts = [json.loads(e["data"]) for e in seen if e["event"] == "facts"]
+                assert ends[0]["lines"] == ["two"]
+                [changed] = [fact["approvals"][0]["proposal"] for fact in facts]
+                assert (changed["build"], changed["build_note"]) == ("failed", "no curl")
+                await hive.say("coder", "operator", "still here")
+                later = await read_event(stream)
+                while later["event"] != "facts":
+                    later = await read_event(stream)
+                assert json.loads(later["data"])["messages"][0]["body"] == "still here"
+            unknown = f"{browser.url}/api/live?after={hive.store.number()}&build=77"
+            async with browser.http.get(unknown) as stream:
+                body = json.loads((await read_event(stream))["data"])
+                assert body["ended"] and "approval 77 has no build" in body["lines"][0]
 
     asyncio.run(story())

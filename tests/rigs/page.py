@@ -26,6 +26,13 @@ from hyperhive.services import (
     spawning,
     turns,
 )
+from rigs import config_world
+
+LOOKING = {
+    "turns", "messages", "card", "history", "repositories", "config-files", "config-file",
+    "compare", "meta-log", "inputs",
+}  # fmt: skip
+"""Verbs that only look, which a page asks as often as it likes."""
 
 
 class Verbs:
@@ -44,7 +51,7 @@ class Verbs:
             raise ZeroDivisionError("secret detail of a bug")
         if name == "turns" and self.turns is not None:
             return {"turns": self.turns}
-        if name not in ("turns", "messages"):
+        if name not in LOOKING:
             self.calls.append((name, given))
         return await self._actions.call(caller, name, given)
 
@@ -103,6 +110,7 @@ class Hive:
             ),
             self.model.credential, "run-1",
         )  # fmt: skip
+        self.world = config_world.World(self.store, home / "build")
         sandbox: Any = Logs()
         self.verbs = Verbs(
             Actions(
@@ -112,7 +120,7 @@ class Hive:
                     sandbox=sandbox, live_log=self.terminal,
                     log_file=lambda agent: home / f"{agent}.log",
                     sign_in_link=lambda: self.page.sign_in_link(), shutdown=self._shutdown,
-                    version="test",
+                    version="test", configuration=self.world.parts(),
                 )
             )
         )  # fmt: skip

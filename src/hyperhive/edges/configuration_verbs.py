@@ -24,9 +24,8 @@ async def card(deps: Deps, _: access.Caller, given: params.Card) -> Json:
 async def build_log(deps: Deps, _: access.Caller, given: params.BuildLog) -> AsyncIterator[Json]:
     """What the build of a proposal printed, until it has ended."""
     logs = _parts(deps).build_logs
-    async for lines, _ended in logs.read(given.id, lines=given.lines, follow=given.follow):
-        for line in lines:
-            yield {"line": line}
+    async for lines, ended in logs.read(given.id, lines=given.lines, follow=given.follow):
+        yield {"lines": lines, "ended": ended}
 
 
 async def cancel_build(deps: Deps, caller: access.Caller, given: action_params.OneApproval) -> Json:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from hyperhive import ports
-from hyperhive.domain import access, agents, errors, ids
+from hyperhive.domain import agents, errors, ids
 from hyperhive.edges import live_view, strict_json
 from hyperhive.edges.dashboard import assets, contracts, sessions, streams
 
@@ -74,7 +74,7 @@ class Route:
     serve: Callable[[Visit], Awaitable[web.StreamResponse]]
 
 
-CALLER: Final = access.operator("page")
+CALLER: Final = streams.CALLER
 
 
 def answer(body: Any, status: int = 200) -> web.Response:
@@ -178,7 +178,8 @@ async def show_snapshot(visit: Visit) -> web.StreamResponse:
 
 
 async def stream_live(visit: Visit) -> web.StreamResponse:
-    """Facts after ``after`` and, with ``agent``, that agent's terminal after ``terminal``."""
+    """Facts after ``after``, with ``agent`` its terminal after ``terminal``, with ``build`` the
+    log of that build."""
     request = visit.request
     position = streams.parse_position(
         request.headers.get("Last-Event-ID"),
@@ -187,7 +188,8 @@ async def stream_live(visit: Visit) -> web.StreamResponse:
     )
     name = request.query.get("agent")
     agent = None if name is None else (await find_agent(visit, name)).id
-    return await visit.parts.streams.serve(request, visit.signed_in(), position, agent)
+    build = read_number(request, "build", 0, 2**53) or None
+    return await visit.parts.streams.serve(request, visit.signed_in(), position, agent, build)
 
 
 async def show_history(visit: Visit) -> web.StreamResponse:
@@ -228,6 +230,8 @@ async def act(visit: Visit) -> web.StreamResponse:
 TABLE: Final[tuple[Route, ...]] = (
     Route("GET", "/", Needs.PAGE, show_shell),
     Route("GET", "/agents/{agent}", Needs.PAGE, show_shell),
+    Route("GET", "/configuration", Needs.PAGE, show_shell),
+    Route("GET", "/configuration/{agent}", Needs.PAGE, show_shell),
     Route("GET", "/sign-in", Needs.NOTHING, show_sign_in),
     Route("GET", "/static/{name:.+}", Needs.NOTHING, show_file),
     Route("POST", "/api/sign-in", Needs.NOTHING, sign_in),

@@ -39,7 +39,7 @@ class Dashboard:
         self._settings = settings
         self._log = log
         self._sessions = sessions.Sessions(store, clock, settings.session_seconds)
-        self._streams = streams.Streams(store, overview, live_log, self._sessions, clock)
+        self._streams = streams.Streams(store, overview, actions, live_log, self._sessions, clock)
         self._parts = routes.Parts(
             actions=actions,
             overview=overview,

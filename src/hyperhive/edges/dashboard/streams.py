@@ -1,10 +1,11 @@
-"""The live stream of one page: facts, and the terminal of one agent, in one connection.
+"""The live stream of one page: facts, the terminal of one agent, the log of one build.
 
 One connection on purpose: a browser opens at most six to one host, so a page
 with two would starve the fourth window. Its event id is ``FACT-TERMINAL``: the
 numbers up to which this reader has seen both, so a reconnect continues exactly
-there. A reader that does not take its data within five seconds is dropped;
-nothing is buffered for it, the tables are the buffer.
+there. The log of a build begins anew with each connection. A reader that does
+not take its data within five seconds is dropped; nothing is buffered for it, the
+tables are the buffer.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import aiohttp_sse
 from aiohttp import web
 
 from hyperhive import ports
-from hyperhive.domain import errors, ids
+from hyperhive.domain import access, errors, ids
 from hyperhive.edges import live_view
 from hyperhive.edges.dashboard import contracts, sessions
 
@@ -32,6 +33,8 @@ RECHECK_SECONDS: Final = 60.0
 """A stream looks at least this often whether its session still lasts."""
 TERMINAL_BATCH: Final = 2000
 FACTS_BEHIND_MAX: Final = 2000
+BUILD_LINES: Final = 2000
+CALLER: Final = access.operator("page")
 STREAMING: Final = web.RequestKey("hive-streaming", bool)
 """Set on a request once its stream has begun: no other answer is possible then."""
 _ID: Final = re.compile(r"(\d{1,18})-(\d{1,18})")
@@ -67,6 +70,7 @@ class Streams:
         self,
         store: ports.Store,
         overview: contracts.Overview,
+        actions: contracts.Actions,
         live_log: ports.LiveLog,
         known: sessions.Sessions,
         clock: ports.Clock,
@@ -74,6 +78,7 @@ class Streams:
         self._clock = clock
         self._store = store
         self._overview = overview
+        self._actions = actions
         self._live_log = live_log
         self._sessions = known
         self._open: dict[asyncio.Task[Any], str] = {}
@@ -85,6 +90,7 @@ class Streams:
         session: sessions.Session,
         position: Position,
         agent: ids.AgentId | None,
+        build: int | None = None,
     ) -> web.StreamResponse:
         """Stream until the browser leaves, the session ends or the daemon closes."""
         with self._admitted(session) as task:
@@ -93,7 +99,7 @@ class Streams:
             ) as response:
                 request[STREAMING] = True
                 try:
-                    await self._follow(response, session, position, agent)
+                    await self._follow(response, session, position, agent, build)
                 except asyncio.CancelledError:
                     if self._closing or not self._sessions.is_valid(session):
                         task.uncancel()
@@ -141,6 +147,7 @@ class Streams:
         session: sessions.Session,
         position: Position,
         agent: ids.AgentId | None,
+        build: int | None,
     ) -> None:
         try:
             async with asyncio.TaskGroup() as group:
@@ -151,6 +158,8 @@ class Streams:
                 if agent is not None:
                     terminal = self._send_terminal(response, position, agent)
                     tasks.append(group.create_task(terminal))
+                if build is not None:
+                    tasks.append(group.create_task(self._send_build(response, position, build)))
                 # Waited for here and not by leaving the group: Python before 3.13 forgets to take
                 # back the cancellation of a task whose group fails while it is being left.
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -193,6 +202,22 @@ class Streams:
                 await response.send(encode(body), event="terminal", id=position.event_id)
             else:
                 await self._live_log.changed(agent, position.terminal)
+
+    async def _send_build(
+        self, response: aiohttp_sse.EventSourceResponse, position: Position, build: int
+    ) -> None:
+        """The log of one build; the stream goes on when that has ended."""
+        given = {"id": build, "lines": BUILD_LINES, "follow": True}
+        first = True
+        try:
+            async for part in self._actions.stream(CALLER, "build-log", given):
+                body = {"id": build, "first": first, **part}
+                await response.send(encode(body), event="build", id=position.event_id)
+                first = False
+        except errors.HiveError as error:
+            body = {"id": build, "first": first, "lines": [error.message], "ended": True}
+            await response.send(encode(body), event="build", id=position.event_id)
+        await asyncio.Event().wait()
 
 
 def encode(body: Any) -> str:
