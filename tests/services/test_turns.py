@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
 import pytest
 
-from hyperhive.domain import agents, errors, events, ids, messages, turns
-from hyperhive.services import pauses
+from hyperhive.domain import agents, errors, messages, turns
 from hyperhive.services.turns import FinishReport
-
-
-async def _states(desk, name):
-    row = await desk.row(name)
-    found = await desk.store.read(lambda tx: tx.list_messages(recipient=ids.PartyId(row.id)))
-    return [(m.body, m.state, m.deliveries) for m in reversed(found)]
-
-
-async def _until(reached):
-    async with asyncio.timeout(5):
-        while not reached():
-            await asyncio.sleep(0)
+from rigs.turn_stories import states
 
 
 def test_a_turn_takes_one_message_and_says_what_is_left(make_desk):
@@ -80,85 +67,12 @@ def test_an_ended_turn_settles_its_mail(make_desk, outcome):
         await desk.mail.send(desk.olga, "bob", "first")
         plan = await desk.turns.take(bob.id, "boot")
         await desk.turns.finish(bob.id, plan["turn"], FinishReport(outcome, tool_calls=2))
-        assert await _states(desk, "bob") == [("first", messages.MessageState.HANDLED, 1)]
+        assert await states(desk, "bob") == [("first", messages.MessageState.HANDLED, 1)]
         row = await desk.store.read(lambda tx: tx.get_turn(plan["turn"]))
         assert (row.outcome, row.tool_calls) == (outcome, 2)
         # Said twice, with another outcome: nothing changes.
         await desk.turns.finish(bob.id, plan["turn"], FinishReport(turns.Outcome.FAILED))
-        assert await _states(desk, "bob") == [("first", messages.MessageState.HANDLED, 1)]
-
-    asyncio.run(story())
-
-
-def test_a_failed_turn_returns_its_mail_after_a_pause(make_desk):
-    async def story():
-        desk = make_desk()
-        bob = await desk.agent("bob")
-        await desk.mail.send(desk.olga, "bob", "first")
-        plan = await desk.turns.take(bob.id, "boot")
-        await desk.turns.finish(bob.id, plan["turn"], FinishReport(turns.Outcome.FAILED, "boom"))
-        row = await desk.row("bob")
-        assert row.turn_state is agents.TurnState.BACKING_OFF
-        assert row.turn_note.startswith("boom; next try at ")
-        async with asyncio.TaskGroup() as group:
-            taking = group.create_task(desk.turns.take(bob.id, "boot"))
-            await _until(lambda: desk.clock.sleepers == 1)
-            assert not taking.done()
-            desk.clock.advance(5.1)
-            again = await asyncio.wait_for(taking, 5)
-        assert again["messages"][0]["redelivered"] is True
-
-    asyncio.run(story())
-
-
-def test_a_refused_credential_parks_until_there_is_another(make_desk):
-    async def story():
-        desk = make_desk()
-        bob = await desk.agent("bob")
-        await desk.mail.send(desk.olga, "bob", "first")
-        plan = await desk.turns.take(bob.id, "boot")
-        report = FinishReport(turns.Outcome.NEEDS_LOGIN, "401")
-        await desk.turns.finish(bob.id, plan["turn"], report)
-        assert (await desk.row("bob")).turn_state is agents.TurnState.NEEDS_LOGIN
-        async with asyncio.TaskGroup() as group:
-            taking = group.create_task(desk.turns.take(bob.id, "boot"))
-            desk.clock.advance(100_000)
-            for _ in range(20):
-                await asyncio.sleep(0)
-            assert not taking.done()
-
-            def set_source(tx):
-                tx.put_value("model_source", {"kind": "api_key", "number": 2})
-                kind = events.EventKind.MODEL_SOURCE_SET
-                tx.record(events.Event(kind, topics=(events.SETTINGS,)))
-
-            await desk.store.write(set_source)
-            again = await asyncio.wait_for(taking, 5)
-        # The model never saw it: not a failed delivery.
-        assert again["messages"][0]["redelivered"] is False
-
-    asyncio.run(story())
-
-
-def test_a_rate_limit_waits_for_the_time_that_was_named(make_desk):
-    async def story():
-        desk = make_desk()
-        bob = await desk.agent("bob")
-        await desk.mail.send(desk.olga, "bob", "first")
-        plan = await desk.turns.take(bob.id, "boot")
-        at = desk.clock.now().timestamp() + 1000
-        report = FinishReport(turns.Outcome.RATE_LIMITED, "limit", retry_at=at)
-        await desk.turns.finish(bob.id, plan["turn"], report)
-        assert (await desk.row("bob")).turn_state is agents.TurnState.RATE_LIMITED
-        async with asyncio.TaskGroup() as group:
-            taking = group.create_task(desk.turns.take(bob.id, "boot"))
-            await _until(lambda: desk.clock.sleepers == 1)
-            desk.clock.advance(990)
-            for _ in range(20):
-                await asyncio.sleep(0)
-            assert not taking.done()
-            desk.clock.advance(11)
-            await asyncio.wait_for(taking, 5)
+        assert await states(desk, "bob") == [("first", messages.MessageState.HANDLED, 1)]
 
     asyncio.run(story())
 
@@ -170,9 +84,9 @@ def test_another_harness_loses_the_turn_of_the_first(make_desk):
         await desk.mail.send(desk.olga, "bob", "first")
         plan = await desk.turns.take(bob.id, "boot-1")
         await desk.turns.hello(bob.id, "boot-1")  # a reconnection of the same harness
-        assert (await _states(desk, "bob"))[0][1] is messages.MessageState.LEASED
+        assert (await states(desk, "bob"))[0][1] is messages.MessageState.LEASED
         await desk.turns.hello(bob.id, "boot-2")
-        assert (await _states(desk, "bob"))[0][1] is messages.MessageState.QUEUED
+        assert (await states(desk, "bob"))[0][1] is messages.MessageState.QUEUED
         row = await desk.store.read(lambda tx: tx.get_turn(plan["turn"]))
         assert row.outcome is turns.Outcome.LOST
         again = await desk.turns.take(bob.id, "boot-2")
@@ -196,7 +110,7 @@ def test_a_message_that_fails_five_times_is_dead_and_the_next_goes_on(make_desk)
         desk.clock.advance(1000)
         plan = await desk.turns.take(bob.id, "boot")
         assert plan["messages"][0]["body"] == "good"
-        assert (await _states(desk, "bob"))[0][1] is messages.MessageState.DEAD
+        assert (await states(desk, "bob"))[0][1] is messages.MessageState.DEAD
 
     asyncio.run(story())
 
@@ -267,7 +181,7 @@ def test_a_turn_of_another_agent_cannot_be_finished(make_desk):
         with pytest.raises(errors.HiveError) as caught:
             await desk.turns.finish(eve.id, plan["turn"], FinishReport(turns.Outcome.OK))
         assert caught.value.kind is errors.ErrorKind.NOT_FOUND
-        assert (await _states(desk, "bob"))[0][1] is messages.MessageState.LEASED
+        assert (await states(desk, "bob"))[0][1] is messages.MessageState.LEASED
 
     asyncio.run(story())
 
@@ -315,83 +229,11 @@ def test_what_a_receive_took_that_nobody_heard_of_goes_back(make_desk):
         await desk.turns.finish(
             bob.id, turn, FinishReport(turns.Outcome.INTERRUPTED), unheard=["two", "three"]
         )
-        assert await _states(desk, "bob") == [
+        assert await states(desk, "bob") == [
             ("first", messages.MessageState.HANDLED, 1),
             ("heard", messages.MessageState.HANDLED, 1),
             ("unheard", messages.MessageState.QUEUED, 0),
         ]
-
-    asyncio.run(story())
-
-
-def test_an_agent_whose_mail_is_dead_does_not_seem_to_try_again(make_desk):
-    async def story():
-        desk = make_desk()
-        bob = await desk.agent("bob")
-        await desk.mail.send(desk.olga, "bob", "poison")
-        for _ in range(5):
-            desk.clock.advance(1000)
-            plan = await desk.turns.take(bob.id, "boot")
-            await desk.turns.finish(bob.id, plan["turn"], FinishReport(turns.Outcome.FAILED, "no"))
-        row = await desk.row("bob")
-        assert (row.turn_state, row.turn_note) == (agents.TurnState.IDLE, "")
-        await desk.mail.send(desk.olga, "bob", "good")
-        plan = await asyncio.wait_for(desk.turns.take(bob.id, "boot"), 5)
-        assert plan["messages"][0]["body"] == "good"
-
-    asyncio.run(story())
-
-
-def test_a_restarted_agent_tries_again_at_once(make_desk):
-    async def story():
-        desk = make_desk()
-        bob = await desk.agent("bob")
-        await desk.mail.send(desk.olga, "bob", "first")
-        plan = await desk.turns.take(bob.id, "boot")
-        await desk.turns.finish(bob.id, plan["turn"], FinishReport(turns.Outcome.NEEDS_LOGIN))
-        row = await desk.row("bob")
-        await desk.store.write(lambda tx: desk.turns.lose_in(tx, row, "stopped", blame=False))
-        await desk.turns.hello(bob.id, "boot-2")
-        assert (await desk.row("bob")).turn_state is agents.TurnState.IDLE
-        await asyncio.wait_for(desk.turns.take(bob.id, "boot-2"), 5)
-
-    asyncio.run(story())
-
-
-def test_the_manager_hears_that_a_peer_needs_a_login_and_has_one_again(make_desk):
-    async def story():
-        desk = make_desk()
-        await desk.agent("manager")
-        bob = await desk.agent("bob")
-        await desk.mail.send(desk.olga, "bob", "first")
-        plan = await desk.turns.take(bob.id, "boot")
-        await desk.turns.finish(bob.id, plan["turn"], FinishReport(turns.Outcome.NEEDS_LOGIN))
-        await desk.store.write(lambda tx: tx.put_value("model_source", {"number": 2}))
-        plan = await desk.turns.take(bob.id, "boot")
-        await desk.turns.finish(bob.id, plan["turn"], FinishReport(turns.Outcome.OK))
-        heard = [json.loads(body) for body, _, _ in await _states(desk, "manager")]
-        assert heard == [
-            {"event": "needs_login", "agent": "bob"}, {"event": "logged_in", "agent": "bob"},
-        ]  # fmt: skip
-
-    asyncio.run(story())
-
-
-def test_the_pause_after_a_limit_without_a_time_grows(make_desk):
-    async def story():
-        desk = make_desk()
-        bob = await desk.agent("bob")
-        await desk.mail.send(desk.olga, "bob", "first")
-        waits = []
-        for _ in range(7):
-            plan = await desk.turns.take(bob.id, "boot")
-            report = FinishReport(turns.Outcome.RATE_LIMITED, "limit")
-            await desk.turns.finish(bob.id, plan["turn"], report)
-            waits.append(
-                await desk.store.read(lambda tx: pauses.seconds_left(tx, bob.id, desk.clock.now()))
-            )
-            desk.clock.advance(waits[-1] + 1)
-        assert waits == [300, 600, 1200, 2400, 3600, 3600, 3600]
 
     asyncio.run(story())
 
@@ -408,7 +250,7 @@ def test_stops_do_not_kill_mail_and_crashes_do(make_desk):
             await desk.store.write(
                 lambda tx, row=row: desk.turns.lose_in(tx, row, "it ended", blame=blame)
             )
-        return (await _states(desk, "bob"))[0][1]
+        return (await states(desk, "bob"))[0][1]
 
     assert asyncio.run(story(False)) is messages.MessageState.QUEUED
     assert asyncio.run(story(True)) is messages.MessageState.DEAD

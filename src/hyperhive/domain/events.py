@@ -57,6 +57,7 @@ class EventKind(enum.Enum):
     TURN_ENDED = "TurnEnded"
     TURNS_SWEPT = "TurnsSwept"
     TURN_INTERRUPT_ASKED = "TurnInterruptAsked"
+    TURN_RETRY_ASKED = "TurnRetryAsked"
     MESSAGE_SENT = "MessageSent"
     MESSAGE_LEASED = "MessageLeased"
     MESSAGE_HANDLED = "MessageHandled"

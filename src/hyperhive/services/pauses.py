@@ -30,6 +30,19 @@ def seconds_left(tx: ports.ReadTx, agent: ids.AgentId, now: datetime.datetime) -
     return left if left > 0 else None
 
 
+def is_running(tx: ports.ReadTx, agent: ids.AgentId) -> bool:
+    """Whether the agent pauses, or has not tried again since its pause was over."""
+    pause = tx.get_value(_key(agent))
+    return pause is not None and pause["source"] == tx.get_value("model_source")
+
+
+def end(tx: ports.Tx, agent: ids.AgentId, now: datetime.datetime) -> None:
+    """End a running pause. The failures stay counted: if the next try fails too, it is longer."""
+    pause = tx.get_value(_key(agent))
+    assert pause is not None
+    tx.put_value(_key(agent), {**pause, "until": now.timestamp()})
+
+
 def begin(
     tx: ports.Tx,
     agent: ids.AgentId,

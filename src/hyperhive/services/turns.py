@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from hyperhive import ports
 from hyperhive.domain import access, agents, errors, events, ids, messages, turns
-from hyperhive.services import lookup, pauses, plans, posting, waiting
+from hyperhive.services import lookup, pauses, plans, posting, turn_state, waiting
 from hyperhive.services.plans import TurnSettings
 from hyperhive.wire import agent_protocol
 
@@ -165,6 +165,31 @@ class Turns:
                 )
             )
             return agent
+
+        return await self._store.write(work)
+
+    async def retry(self, caller: access.Caller, name: str) -> agents.Agent:
+        """End an agent's pause after a failed turn, so that it tries again now; else CONFLICT."""
+        access.require(caller, access.Right.OPERATOR, "end a pause")
+
+        def work(tx: ports.Tx) -> agents.Agent:
+            agent = lookup.require_named(tx, name)
+            if not is_pausing(tx, agent.id):
+                raise errors.conflict(
+                    f"cannot retry {agent.name}: it does not pause (a turn tries by itself)"
+                )
+            now = self._clock.now()
+            pauses.end(tx, agent.id, now)
+            tx.record(
+                events.Event(
+                    events.EventKind.TURN_RETRY_ASKED,
+                    agent=agent.id,
+                    text=f"by {caller.name} on the {caller.via}",
+                    # What `take` waits for.
+                    topics=(events.inbox_topic(ids.PartyId(agent.id)),),
+                )
+            )
+            return turn_state.put(tx, now, agent, agents.TurnState.IDLE, "")
 
         return await self._store.write(work)
 
@@ -341,18 +366,7 @@ class Turns:
     def _set_state(
         self, tx: ports.Tx, agent: agents.Agent, state: agents.TurnState, note: str
     ) -> None:
-        now = self._clock.now()
-        tx.update_agent(
-            dataclasses.replace(
-                agent,
-                turn_state=state,
-                turn_note=note[:500],
-                turn_since=agent.turn_since if agent.turn_state is state else now,
-            )
-        )
-        tx.record(
-            events.Event(events.EventKind.TURN_STATE_CHANGED, agent=agent.id, text=state.value)
-        )
+        turn_state.put(tx, self._clock.now(), agent, state, note)
 
     async def _sleep(self, seconds: float) -> int:
         await self._clock.sleep(seconds)
@@ -363,6 +377,11 @@ _PARKED: Final = {
     turns.Outcome.NEEDS_LOGIN: agents.TurnState.NEEDS_LOGIN,
     turns.Outcome.RATE_LIMITED: agents.TurnState.RATE_LIMITED,
 }
+
+
+def is_pausing(tx: ports.ReadTx, agent: ids.AgentId) -> bool:
+    """Whether the agent waits after a failed turn before it begins the next one."""
+    return tx.get_value(_running_key(agent)) is None and pauses.is_running(tx, agent)
 
 
 def _has_mail(tx: ports.ReadTx, agent: ids.AgentId) -> bool:
