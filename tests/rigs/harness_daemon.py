@@ -41,6 +41,7 @@ class FakeDaemon:
         self.states: list[tuple[str, str]] = []
         self.sessions: list[dict[str, Any]] = []
         self.finishes: list[dict[str, Any]] = []
+        self.servers: list[list[dict[str, Any]]] = []
         self.mcp_calls: list[dict[str, Any]] = []
         self.notifications: list[str] = []
         self.on_tool: Callable[[str, dict[str, Any]], dict[str, Any]] = answer_text
@@ -193,6 +194,12 @@ class FakeDaemon:
     def _state(self, params: dict[str, Any], _on: socket.socket) -> dict[str, Any]:
         with self._changed:
             self.states.append((params["state"], params["note"]))
+            self._changed.notify_all()
+        return {}
+
+    def _servers(self, params: dict[str, Any], _on: socket.socket) -> dict[str, Any]:
+        with self._changed:
+            self.servers.append(params["servers"])
             self._changed.notify_all()
         return {}
 

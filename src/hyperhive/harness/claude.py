@@ -11,6 +11,8 @@ import json
 import os
 from typing import Any, Dict, List, NamedTuple, Tuple
 
+from hyperhive.harness import extras
+
 SETTINGS = {
     # The hive owns compaction and memory.
     "autoMemoryEnabled": False,
@@ -20,7 +22,7 @@ SETTINGS = {
     "attribution": {"commit": "", "pr": ""},
     "includeGitInstructions": False,
 }
-MCP_CONFIG = {"mcpServers": {"hive": {"type": "sdk", "name": "hive"}}}
+OWN_SERVER = {"hive": {"type": "sdk", "name": "hive"}}
 _NOT_PASSED_ON = ("HIVE_", "CLAUDE", "ANTHROPIC_", "PYTHON")
 
 
@@ -46,14 +48,22 @@ def config_directory(paths: Paths) -> str:
 
 
 def write_files(plan: Dict[str, Any], paths: Paths) -> None:
-    """Write the settings and the system prompt that `arguments` names."""
+    """Write the settings, the servers and the system prompt that `arguments` names."""
     for name, text in (
         ("settings.json", json.dumps(SETTINGS)),
-        ("mcp.json", json.dumps(MCP_CONFIG)),
+        ("mcp.json", json.dumps(mcp_config(plan))),
         ("system-prompt.txt", plan["system_prompt"]),
     ):
-        with open(os.path.join(paths.private, name), "w", encoding="utf-8") as file:
+        # Closed to others from the first byte on: the servers' environment may hold secrets.
+        path = os.path.join(paths.private, name)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
+
+
+def mcp_config(plan: Dict[str, Any]) -> Dict[str, Any]:
+    """The MCP servers of one process: the extra ones of the configuration, and always our own."""
+    return {"mcpServers": {**extras.servers(plan)[0], **OWN_SERVER}}
 
 
 def arguments(plan: Dict[str, Any], paths: Paths, resume: bool) -> List[str]:
@@ -107,8 +117,12 @@ def allowed_tools(plan: Dict[str, Any]) -> List[str]:
 def environment(
     plan: Dict[str, Any], paths: Paths, outer: Dict[str, str], gateway: int, egress: int
 ) -> Dict[str, str]:
-    """The environment of the program and of the agent's shells; it holds no secret."""
+    """The environment of the program and of the agent's shells.
+
+    Its only secrets are those that the agent's configuration asks for by name.
+    """
     env = {name: value for name, value in outer.items() if not name.startswith(_NOT_PASSED_ON)}
+    env.update(extras.variables(plan))
     proxy = f"http://127.0.0.1:{egress}"
     direct = "127.0.0.1,localhost,::1"
     temporary = os.path.join(paths.private, "tmp")
@@ -150,6 +164,7 @@ def launch_key(plan: Dict[str, Any]) -> Tuple[Any, ...]:
         tuple(allowed_tools(plan)),
         int(settings["max_retries"]),
         settings.get("credential"),
+        json.dumps([plan.get("mcp_servers"), plan.get("secrets")], sort_keys=True),
     )
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Any, Dict, List, Optional, Set
+from typing import Any, Dict, List, Optional, Set, Tuple
 
-from hyperhive.harness import claude, client, events, live, lock, process, reactor, turn
+from hyperhive.harness import claude, client, events, extras, live, lock, process, reactor, turn
 from hyperhive.wire import agent_protocol as protocol
 
 OPTIONS = {
@@ -51,6 +51,7 @@ class Runner:
         self._orders_call: Optional[client.Call] = None
         self._mcp_calls: Set[client.Call] = set()
         self._turn = ""
+        self._hidden: List[Tuple[str, str]] = []
         self.code = 0
 
     def start(self) -> int:
@@ -139,13 +140,18 @@ class Runner:
     def report(self, state: str, note: str) -> None:
         """Say what the harness is doing; only the newest matters."""
         self._client.forget(self._state_call)
-        params = {"state": state, "note": note[:500]}
+        params = {"state": state, "note": extras.hide(note, self._hidden)[:500]}
         self._state_call = self._client.call("state", params, _ignore, _ignore_refusal, retry=False)
 
     def tell_session(self, turn_id: str, session: str) -> None:
         """Say that the session exists on disk."""
         params = {"turn": turn_id, "session": session}
         self._client.call("session", params, _ignore, _ignore_refusal)
+
+    def report_servers(self, turn_id: str, servers: List[Dict[str, str]]) -> None:
+        """Say how the extra MCP servers stand. An older daemon refuses; then nobody is told."""
+        params = {"turn": turn_id, "servers": servers}
+        self._client.call("servers", params, _ignore, _ignore_refusal)
 
     def watch_orders(self, turn_id: str) -> None:
         """Listen for an order of the operator while this turn runs."""
@@ -193,11 +199,12 @@ class Runner:
 
     def emit(self, kind: str, data: Dict[str, Any]) -> None:
         """Put a record into the operator's terminal."""
-        self._outbox.add(self._turn, kind, data)
+        self._outbox.add(self._turn, kind, extras.hide(data, self._hidden))
         self._send_events()
 
     def finish(self, params: Dict[str, Any]) -> None:
         """Say how the turn ended; the next step follows the answer."""
+        params = dict(params, note=extras.hide(params["note"], self._hidden))
         log(f"turn {params['turn']}: {params['outcome']} {params['note'][:200]}".rstrip())
         # A report that is still on its way must not come after the end.
         self._client.forget(self._state_call)
@@ -217,6 +224,7 @@ class Runner:
 
     def _planned(self, plan: Dict[str, Any]) -> None:
         self._turn = str(plan.get("turn"))
+        self._hidden = extras.hidden(plan)
         log(f"turn {self._turn}: {len(plan.get('messages') or [])} messages")
         self._do(self._machine.planned(plan))
 

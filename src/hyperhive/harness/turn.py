@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from hyperhive.harness import claude, judge, live, prompt
+from hyperhive.harness import claude, extras, judge, live, prompt
 
 ABORT_SECONDS = 10.0
 """How long an interrupted turn may take to end before its process is killed."""
@@ -66,6 +66,7 @@ class Machine:
         self._leaving = False
         self._outcome = "ok"
         self._requests = 0
+        self._servers: List[Dict[str, str]] = []
 
     # --- events -------------------------------------------------------------------------
 
@@ -78,6 +79,7 @@ class Machine:
         does = [
             Do("cancel_timer", ("warm",)),
             *[Do("emit", live.wake(message)) for message in plan["messages"]],
+            *[Do("emit", live.note(str(text))) for text in plan.get("warnings") or []],
             Do("watch_orders", (turn.id,)),
             Do("set_timer", ("turn", seconds)),
         ]
@@ -110,7 +112,7 @@ class Machine:
         elif kind == "system" and event.get("subtype") == "api_retry":
             does += self._retried(turn, event)
         elif kind == "system" and event.get("subtype") == "init":
-            does += self._look_at_servers(event)
+            does += self._look_at_servers(turn, event)
         elif kind == "system" and event.get("compact_error"):
             turn.compact_error = str(event["compact_error"])
         return does
@@ -292,11 +294,23 @@ class Machine:
         note = f"attempt {event.get('attempt')} of {event.get('max_retries')}: {status}"
         return [Do("report", ("rate_limited" if limited else "backing_off", note))]
 
-    def _look_at_servers(self, event: Dict[str, Any]) -> List[Do]:
-        for server in event.get("mcp_servers") or []:
-            if server.get("name") == "hive" and server.get("status") == "connected":
-                return []
-        return [Do("emit", live.note("the hive's tools are missing in this turn"))]
+    def _look_at_servers(self, turn: Turn, event: Dict[str, Any]) -> List[Do]:
+        does: List[Do] = []
+        own = extras.statuses([extras.OWN_SERVER], event)
+        if own[0]["status"] != "connected":
+            does.append(Do("emit", live.note("the hive's tools are missing in this turn")))
+        wrong = extras.servers(turn.plan)[1]
+        if wrong:
+            does.append(Do("emit", live.note(wrong)))
+        found = extras.statuses(extras.names(turn.plan), event)
+        for one in found:
+            if one["status"] != "connected":
+                text = f"MCP server {one['name']}: {one['status']}; its tools are missing"
+                does.append(Do("emit", live.note(text)))
+        if found != self._servers:
+            self._servers = found
+            does.append(Do("report_servers", (turn.id, found)))
+        return does
 
     def _asked(self, event: Dict[str, Any]) -> List[Do]:
         request = event.get("request") or {}

@@ -25,7 +25,13 @@ take     {"boot": str}
          "session": str (UUID), "resume": bool, "system_prompt": str, "woke_by": str,
          "messages": [message], "unread": int, "settings": {"warm_seconds": float,
          "warm_bytes": int, "max_retries": int, "turn_seconds": float, "tools": [str],
-         "allowed_tools": [str], "credential": "api_key"|"token"}}
+         "allowed_tools": [str], "credential": "api_key"|"token"},
+         "mcp_servers": {key: {"command": str, "args": [str], "env": {str: str},
+         "secrets": {str: str}}}, "secrets": {str: str}, "warnings": [str]}
+         The last three are what the agent's configuration adds; a daemon that does not
+         know them leaves them out, and a harness that does not know them runs without.
+         "secrets" are environment variables with their values, of the program and of one
+         server: they go nowhere but into the environment that they are for.
          message: {"id": int, "from": str, "type": "text"|"broadcast"|"event", "body": str,
          "in_reply_to": int|null, "sent_at": str, "redelivered": bool}
 session  {"turn": str, "session": str}
@@ -36,6 +42,9 @@ finish   {"turn": str, "outcome": "ok"|"failed"|"needs_login"|"rate_limited"|
          Idempotent. After outcomes other than ok and interrupted the mail goes back and
          the daemon decides when ``take`` answers again. -> {}
 state    {"state": "idle"|"thinking"|"compacting"|"backing_off"|…, "note": str} -> {}
+servers  {"turn": str, "servers": [{"name": str, "status": str}]}
+         How the extra MCP servers stand; sent when that has changed in this boot. status is
+         the program's own word ("connected", "failed", "pending", …) or "missing" -> {}
 events   {"boot": str, "first": int, "events": [{"turn": str, "kind": str, "data": {…}}]}
          Live events; ``first`` is the number of the first in this boot, so that a resent
          batch is recognised. -> {"next": int} the number expected next
@@ -59,7 +68,9 @@ CLAUDE_IN_SANDBOX = "/opt/hive/claude"
 HARNESS_IN_SANDBOX = "/opt/hive/harness"
 STATE_IN_SANDBOX = "/state"
 
-METHODS = ("hello", "take", "session", "finish", "state", "events", "mcp", "orders")
+METHODS = (
+    "hello", "take", "session", "finish", "state", "servers", "events", "mcp", "orders"
+)  # fmt: skip
 
 
 class ProtocolError(Exception):
