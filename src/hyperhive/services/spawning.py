@@ -71,7 +71,7 @@ def settle(tx: ports.Tx, clock: ports.Clock, agent: agents.Agent, *, ok: bool, n
     Returns whether there was an approval to end: that is, whether this was the first start.
     """
     for approval in tx.list_approvals(states=[approvals.ApprovalState.BUILDING]):
-        if approval.agent_id == agent.id:
+        if approval.agent_id == agent.id and approval.kind is approvals.ApprovalKind.SPAWN:
             decision = approvals.Decision.DEPLOY if ok else approvals.Decision.FAIL
             moved = review.move(tx, approval, decision, clock, note="" if ok else note)
             _tell(tx, clock, moved, ok=ok)
