@@ -32,7 +32,7 @@ def run(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Run:
             if request.param == "memory":
                 repos = MemoryConfigRepos(clock)
             else:
-                repos = real(tmp_path / "hive", clock).config
+                repos = real(tmp_path / "hive", clock)[0]
             await scenario(repos, Made(clock))
 
         asyncio.run(main())
@@ -215,11 +215,75 @@ def test_main_stands_on_deployed_commits_only(run: Run) -> None:
         await repos.advance_main(CODER, new.sha)
         await repos.advance_main(CODER, new.sha)
         assert await repos.main(CODER) == new.sha
-        # A rollback goes back.
-        await repos.advance_main(CODER, seed.sha)
-        assert await repos.main(CODER) == seed.sha
+        aside = await bring(repos, made, 8, {"a": b"2"}, [seed.sha])
+        await repos.pin(CODER, [tag(Kind.DEPLOYED, 8, aside.sha)])
+        for sha in (seed.sha, aside.sha):
+            with refused(Error.CONFLICT, "does not descend from"):
+                await repos.advance_main(CODER, sha)
+        assert await repos.main(CODER) == new.sha
         with refused(Error.INVALID, "commit id"):
             await repos.advance_main(CODER, "HEAD")
+
+    run(scenario)
+
+
+def test_a_rollback_is_a_new_commit_on_main(run: Run) -> None:
+    async def scenario(repos: ports.ConfigRepos, made: Made) -> None:
+        seed = await seeded(repos, made)
+        new = await bring(repos, made, 7, {"a": b"1"}, [seed.sha])
+        await repos.pin(CODER, [tag(Kind.DEPLOYED, 7, new.sha)])
+        await repos.advance_main(CODER, new.sha)
+        made.clock.advance(60)
+        back = await repos.restore(CODER, ids.ApprovalId(9), seed.sha, "roll back to deployed/0")
+        assert (back.tree, back.parents, back.tags) == (seed.tree, (new.sha,), ("proposal/9",))
+        assert back.message == "roll back to deployed/0"
+        made.clock.advance(60)
+        again = await repos.restore(CODER, ids.ApprovalId(9), new.sha, "something else")
+        assert again == back
+        with refused(Error.NOT_FOUND, "no such commit"):
+            await repos.restore(CODER, ids.ApprovalId(10), "4" * 40, "nothing")
+        assert await repos.descends(CODER, back.sha, seed.sha)
+        assert await repos.descends(CODER, back.sha, back.sha)
+        assert not await repos.descends(CODER, seed.sha, back.sha)
+        assert not await repos.descends(CODER, seed.sha, "4" * 40)
+        with refused(Error.NOT_FOUND, "no such commit"):
+            await repos.descends(CODER, "4" * 40, seed.sha)
+
+    run(scenario)
+
+
+def test_what_a_deploy_under_way_has_pinned_is_no_difference(run: Run) -> None:
+    async def scenario(repos: ports.ConfigRepos, made: Made) -> None:
+        seed = await seeded(repos, made)
+        new = await bring(repos, made, 7, {"a": b"1"}, [seed.sha])
+        wanted = [tag(Kind.DEPLOYED, 0, seed.sha), tag(Kind.PROPOSAL, 7, new.sha)]
+        await repos.pin(CODER, [tag(Kind.APPROVED, 7, new.sha), tag(Kind.DEPLOYED, 7, new.sha)])
+        assert await repos.reconcile(CODER, wanted, seed.sha) == []
+        # Over, with another end.
+        wanted.append(tag(Kind.FAILED, 7, new.sha, "no"))
+        assert await repos.reconcile(CODER, wanted, seed.sha) == [
+            f"refs/tags/approved/7 at {new.sha[:12]} is not known to the store",
+            f"refs/tags/deployed/7 at {new.sha[:12]} is not known to the store",
+        ]
+
+    run(scenario)
+
+
+def test_a_commit_that_is_lost_is_said_once_and_holds_up_nothing(run: Run) -> None:
+    async def scenario(repos: ports.ConfigRepos, made: Made) -> None:
+        seed = await seeded(repos, made)
+        gone = "5" * 40
+        wanted = [
+            tag(Kind.DEPLOYED, 0, seed.sha),
+            tag(Kind.PROPOSAL, 7, gone),
+            tag(Kind.DEPLOYED, 7, gone),
+            tag(Kind.DENIED, 8, seed.sha, "no"),
+        ]
+        assert await repos.reconcile(CODER, wanted, gone) == [
+            f"commit {gone[:12]} is not in the repository any more"
+        ]
+        assert [each.name for each in await repos.tags(CODER)] == ["denied/8", "deployed/0"]
+        assert await repos.main(CODER) == seed.sha
 
     run(scenario)
 
@@ -328,10 +392,11 @@ def test_reconcile_makes_what_is_missing(run: Run) -> None:
         assert await repos.reconcile(CODER, wanted, new.sha) == []
         assert await repos.reconcile(CODER, wanted, None) == []
         assert await repos.refs(CODER) == before
-        # Rolled back, and died before main was moved.
-        wanted.append(tag(Kind.DEPLOYED, 8, seed.sha))
-        assert await repos.reconcile(CODER, wanted, seed.sha) == []
-        assert await repos.main(CODER) == seed.sha
+        # A store from a backup: git is ahead of it.
+        assert await repos.reconcile(CODER, wanted, seed.sha) == [
+            f"main is at {new.sha[:12]}, the store says {seed.sha[:12]}"
+        ]
+        assert await repos.refs(CODER) == before
 
     run(scenario)
 

@@ -28,7 +28,7 @@ def run(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Run:
             if request.param == "memory":
                 meta = MemoryMeta(clock)
             else:
-                meta = real(tmp_path / "hive", clock).meta
+                meta = real(tmp_path / "hive", clock)[1]
             await scenario(meta, clock)
 
         asyncio.run(main())

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 from hyperhive import ports
 from hyperhive.adapters.clock.manual import ManualClock
-from hyperhive.adapters.config_repo import git_objects, repositories
+from hyperhive.adapters.config_repo import applied, git, git_objects, importer, locks, meta
 from hyperhive.adapters.process.host import HostProcesses
 from hyperhive.domain import ids
 
@@ -99,10 +99,14 @@ class NoSandbox:
         return result
 
 
-def real(home: pathlib.Path, clock: ports.Clock) -> repositories.Repositories:
+def real(home: pathlib.Path, clock: ports.Clock) -> tuple[applied.AppliedRepos, meta.MetaRepo]:
     """The real repositories below *home*, which is made; imports run without a sandbox."""
     for name, mode in (("", 0o711), ("run", 0o711)):
         (home / name).mkdir(mode=mode, exist_ok=True)
-    return repositories.open_repositories(
-        home, processes=HostProcesses(), one_shots=NoSandbox(), clock=clock
+    program = git.Git(HostProcesses(), never=[home / "proposed"])
+    held = locks.Locks(home / "run" / "locks")
+    importing = importer.Importer(NoSandbox(), program, clock, home / "run" / "import")
+    return (
+        applied.AppliedRepos(home, git=program, locks=held, importer=importing, clock=clock),
+        meta.MetaRepo(home, git=program, locks=held, clock=clock),
     )

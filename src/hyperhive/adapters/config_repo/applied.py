@@ -25,7 +25,7 @@ _GROUP_BYTES: Final = 8 * 1024**2
 """So much content of an export is in memory at once, besides one larger file."""
 
 
-class GitConfigRepos:
+class AppliedRepos:
     """`ports.ConfigRepos` on this host, below *home*."""
 
     def __init__(
@@ -92,14 +92,33 @@ class GitConfigRepos:
             await repository.add(made, lock)
             await repository.update(orders, lock)
 
+    async def restore(
+        self, agent: ids.AgentId, approval: ids.ApprovalId, sha: str, message: str
+    ) -> ports.Commit:
+        """See `ports.ConfigRepos`."""
+        ref = f"{rules.TAGS}proposal/{approval:d}"
+        async with self._writing(agent) as (repository, lock):
+            found = await repository.read()
+            made = found.commits.get(ref)
+            if not made:
+                (old,) = await repository.commits([ids.parse_sha(sha)])
+                main = rules.require_main(found.commits)
+                body = git_objects.commit_body(old.tree, [main], self._clock.now(), message)
+                made = git_objects.object_id("commit", body)
+                await repository.add([("commit", body)], lock)
+                await repository.update([refs.create(ref, made)], lock)
+        return await self.show(agent, made)
+
     async def advance_main(self, agent: ids.AgentId, sha: str) -> None:
-        """See `ports.ConfigRepos`; CONFLICT when no tag deployed/… names the commit."""
+        """See `ports.ConfigRepos`; CONFLICT also when no tag deployed/… names the commit."""
         async with self._writing(agent) as (repository, lock):
             found = await repository.read()
             rules.check_deployed(sha, found.commits)
-            if found.commits.get(rules.MAIN) != sha:
-                order = refs.move(rules.MAIN, sha, found.refs.get(rules.MAIN))
-                await repository.update([order], lock)
+            here = found.commits.get(rules.MAIN)
+            if here == sha:
+                return
+            rules.check_forward(here, sha, forward=await repository.descends(sha, here))
+            await repository.update([refs.move(rules.MAIN, sha, found.refs.get(rules.MAIN))], lock)
 
     async def reconcile(
         self, agent: ids.AgentId, wanted: Sequence[ports.Tag], main: str | None
@@ -108,14 +127,15 @@ class GitConfigRepos:
         async with self._writing(agent) as (repository, lock):
             await asyncio.to_thread(refs.mend, repository.path)
             found = await repository.read()
-            create, move, said = rules.differences(wanted, main, found.commits)
-            there = await repository.peel({tag.sha for tag in create} | ({move} if move else set()))
+            rules.check_wanted(wanted)
+            there = await repository.peel({tag.sha for tag in wanted} | ({main} if main else set()))
             lost = sorted(sha for sha, commit in there.items() if commit != sha)
-            said += [f"commit {sha[:12]} is not in the repository any more" for sha in lost]
-            made, orders = refs.tag_objects(
-                [tag for tag in create if tag.sha not in lost], self._clock
+            forward = main is None or await repository.descends(main, found.commits.get(rules.MAIN))
+            create, move, said = rules.differences(
+                wanted, main, found.commits, lost=lost, forward=forward
             )
-            if move is not None and move not in lost:
+            made, orders = refs.tag_objects(create, self._clock)
+            if move is not None:
                 orders.append(refs.move(rules.MAIN, move, found.refs.get(rules.MAIN)))
             await repository.add(made, lock)
             await repository.update(orders, lock)
@@ -147,6 +167,12 @@ class GitConfigRepos:
             message = git_objects.read_message(body) if what == "tag" else ""
             tags.append(ports.Tag(kind, approval, found.commits[ref], message))
         return tags
+
+    async def descends(self, agent: ids.AgentId, sha: str, ancestor: str) -> bool:
+        """See `ports.ConfigRepos`."""
+        repository = self._find(agent)
+        await repository.check_commits([sha])
+        return await repository.descends(sha, ids.parse_sha(ancestor))
 
     async def main(self, agent: ids.AgentId) -> str | None:
         """See `ports.ConfigRepos`."""

@@ -88,9 +88,8 @@ class MemoryConfigRepos:
         ref = f"{rules.TAGS}proposal/{approval}"
         if ref not in repository.commits:
             old = self._commit(repository, sha)
-            body = git_objects.commit_body(
-                old.tree, [repository.commits[rules.MAIN]], self._clock.now(), message
-            )
+            main = rules.require_main(repository.commits)
+            body = git_objects.commit_body(old.tree, [main], self._clock.now(), message)
             repository.commits[ref] = repository.refs[ref] = repository.add("commit", body)
         return self._commit(repository, repository.commits[ref])
 
@@ -98,16 +97,8 @@ class MemoryConfigRepos:
         """See `ports.ConfigRepos`."""
         await asyncio.sleep(0)
         repository = self._find(agent)
-        seen: set[str] = set()
-        waiting = [sha]
-        while waiting:
-            name = waiting.pop()
-            if name == ancestor:
-                return True
-            if name not in seen:
-                seen.add(name)
-                waiting += self._commit(repository, name).parents
-        return False
+        self._commit(repository, sha)
+        return _descends(repository, sha, ids.parse_sha(ancestor))
 
     async def pin(self, agent: ids.AgentId, tags: Sequence[ports.Tag]) -> None:
         """See `ports.ConfigRepos`."""
@@ -120,6 +111,8 @@ class MemoryConfigRepos:
         await asyncio.sleep(0)
         repository = self._find(agent)
         rules.check_deployed(sha, repository.commits)
+        here = repository.commits.get(rules.MAIN)
+        rules.check_forward(here, sha, forward=_descends(repository, sha, here))
         repository.commits[rules.MAIN] = repository.refs[rules.MAIN] = sha
 
     async def tags(self, agent: ids.AgentId) -> list[ports.Tag]:
@@ -200,7 +193,17 @@ class MemoryConfigRepos:
         """See `ports.ConfigRepos`."""
         await asyncio.sleep(0)
         repository = self._find(agent)
-        create, move, said = rules.differences(wanted, main, repository.commits)
+        rules.check_wanted(wanted)
+        here = repository.commits.get(rules.MAIN)
+        lost = {
+            sha
+            for sha in (*(tag.sha for tag in wanted), *([main] if main else []))
+            if repository.objects.get(sha, ("",))[0] != "commit"
+        }
+        forward = main is None or _descends(repository, main, here)
+        create, move, said = rules.differences(
+            wanted, main, repository.commits, lost=lost, forward=forward
+        )
         self._create(repository, create)
         if move is not None:
             repository.commits[rules.MAIN] = repository.refs[rules.MAIN] = move
@@ -248,6 +251,24 @@ class MemoryConfigRepos:
             if message:
                 body = git_objects.tag_body(tag.name, tag.sha, self._clock.now(), message)
                 repository.refs[ref] = repository.add("tag", body)
+
+
+def _descends(repository: _Repository, sha: str, ancestor: str | None) -> bool:
+    """Whether *ancestor* is among what *sha* reaches; None, which is nothing yet, always is."""
+    if ancestor is None:
+        return True
+    seen: set[str] = set()
+    waiting = [sha]
+    while waiting:
+        name = waiting.pop()
+        kind, body = repository.objects.get(name, ("", b""))
+        if kind != "commit" or name in seen:
+            continue
+        if name == ancestor:
+            return True
+        seen.add(name)
+        waiting += git_objects.read_commit(body).parents
+    return False
 
 
 def _files(repository: _Repository, tree: str, base: str) -> list[ports.TreeFile]:

@@ -42,7 +42,7 @@ async def relock_nothing(
     return ()
 
 
-class GitMeta:
+class MetaRepo:
     """`ports.Meta` on this host: ``<home>/meta``."""
 
     def __init__(

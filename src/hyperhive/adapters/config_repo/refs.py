@@ -66,6 +66,23 @@ class Repository:
             for name, line in zip(order, lines, strict=True)
         }
 
+    async def descends(self, sha: str, ancestor: str | None) -> bool:
+        """Whether *ancestor* is among what *sha* reaches; None, which is nothing yet, always is.
+
+        A commit that is not there has no ancestors and no descendants.
+        """
+        if ancestor is None or sha == ancestor:
+            return True
+        if not sha or not ancestor or "" in (await self.peel({sha, ancestor})).values():
+            return False
+        result = await self._git.attempt(self.path, "merge-base", "--is-ancestor", ancestor, sha)
+        if result.code not in (0, 1):
+            raise errors.unavailable(
+                f"cannot compare {ancestor[:12]} with {sha[:12]}: {self.path.name} is damaged; "
+                "look at it with git fsck"
+            )
+        return result.code == 0
+
     async def check_commits(self, names: Iterable[str]) -> None:
         """NOT_FOUND unless each of *names* is the id of a commit here."""
         wanted = {ids.parse_sha(name) for name in names}

@@ -6,7 +6,7 @@ Pure: the store decides, and these say how what git has compares with it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from hyperhive import ports
@@ -19,6 +19,7 @@ SEED_MESSAGE: Final = "Begin the configuration"
 ANNOTATED: Final = frozenset({ports.TagKind.FAILED, ports.TagKind.DENIED})
 """Tags that always say something (S32); the others do when there is a message."""
 MESSAGE_MAX: Final = 16_000
+_FINAL: Final = (ports.TagKind.DEPLOYED, ports.TagKind.FAILED, ports.TagKind.DENIED)
 
 _TAG: Final = re.compile(
     rf"refs/tags/({'|'.join(kind.value for kind in ports.TagKind)})/(0|[1-9][0-9]{{0,17}})"
@@ -69,44 +70,59 @@ def missing(tags: Sequence[ports.Tag], found: Mapping[str, str]) -> list[ports.T
 
 
 def differences(
-    wanted: Sequence[ports.Tag], main: str | None, found: Mapping[str, str]
+    wanted: Sequence[ports.Tag],
+    main: str | None,
+    found: Mapping[str, str],
+    *,
+    lost: Collection[str] = (),
+    forward: bool,
 ) -> tuple[list[ports.Tag], str | None, list[str]]:
     """What a reconcile must create, where it must move main (None: nowhere), and what differs.
 
-    Main is moved from one deployed commit to another only: that is what a daemon that died
-    between tag and main leaves. A proposal's tag that nobody wants is no difference: it is made
-    before the store hears of it.
+    *lost* are wanted commits that are not there; *forward* says whether main can be
+    fast-forwarded, which is what a daemon that died between tag and main leaves to do.
     """
-    check_wanted(wanted)
     create: dict[str, ports.Tag] = {}
-    said: list[str] = []
+    said = [f"commit {sha[:12]} is not in the repository any more" for sha in sorted(lost)]
     names = {TAGS + tag.name for tag in wanted}
     for tag in wanted:
         sha = found.get(TAGS + tag.name)
-        if sha is None:
+        if sha is None and tag.sha not in lost:
             create.setdefault(tag.name, tag)
-        elif sha != tag.sha:
+        elif sha is not None and sha != tag.sha:
             said.append(
                 f"tag {tag.name} is at {sha[:12] or 'no commit'}, the store says {tag.sha[:12]}"
             )
+    known = {tag.approval for tag in wanted}
+    over = {tag.approval for tag in wanted if tag.kind in _FINAL}
     for ref, sha in sorted(found.items()):
-        parsed = parse_tag(ref)
-        if ref == MAIN or ref in names or (parsed and parsed[0] is ports.TagKind.PROPOSAL):
+        if ref == MAIN or ref in names or _is_under_way(parse_tag(ref), known, over):
             continue
         said.append(f"{ref} at {sha[:12] or 'no commit'} is not known to the store")
     here = found.get(MAIN)
     move = None
-    if main is not None and here != main:
-        deployed = {
-            sha
-            for ref, sha in found.items()
-            if (parsed := parse_tag(ref)) and parsed[0] is ports.TagKind.DEPLOYED
-        }
-        if here is None or here in deployed:
+    if main is not None and here != main and main not in lost:
+        if forward:
             move = main
         else:
-            said.append(f"main is at {here[:12] or 'no commit'}, the store says {main[:12]}")
+            said.append(
+                f"main is at {here[:12] if here else 'no commit'}, the store says {main[:12]}"
+            )
     return list(create.values()), move, said
+
+
+def _is_under_way(
+    parsed: tuple[ports.TagKind, int] | None, known: Collection[int], over: Collection[int]
+) -> bool:
+    """Whether a tag that nobody wants may be one that the store is about to want.
+
+    A proposal is pinned before its commit is written down, and what a deploy under way has
+    pinned is wanted only when it is over.
+    """
+    if parsed is None:
+        return False
+    kind, approval = parsed
+    return kind is ports.TagKind.PROPOSAL or (approval in known and approval not in over)
 
 
 def check_deployed(sha: str, found: Mapping[str, str]) -> None:
@@ -119,6 +135,26 @@ def check_deployed(sha: str, found: Mapping[str, str]) -> None:
     raise errors.conflict(
         f"cannot move main to {sha[:12]}: no tag deployed/… names it; make the tag first"
     )
+
+
+def check_forward(here: str | None, sha: str, *, forward: bool) -> None:
+    """CONFLICT unless main, at *here*, can be fast-forwarded to *sha*."""
+    if not forward:
+        raise errors.conflict(
+            f"cannot move main to {sha[:12]}: that does not descend from {(here or '')[:12]}, "
+            "where main is; rebase the proposal on main"
+        )
+
+
+def require_main(found: Mapping[str, str]) -> str:
+    """The commit of main; UNAVAILABLE when it is gone."""
+    main = found.get(MAIN)
+    if not main:
+        raise errors.unavailable(
+            "cannot make a commit on top of main: there is no main; restart the hive, which "
+            "makes it again"
+        )
+    return main
 
 
 def check_size(blob: str, size: int, limit: int) -> None:
