@@ -46,6 +46,7 @@ from hyperhive.scripted_model import ScriptedModel, story
 from hyperhive.services import fleet, messaging, metering, model_source, overview, review, waiting
 from hyperhive.services import refusals as refusals_service
 from hyperhive.services import turns as turns_service
+from hyperhive.services.effective import reach
 from hyperhive.wire import agent_protocol
 
 Report = Callable[[str], None]
@@ -271,9 +272,9 @@ class _Daemon:
         gateway = gateway_edge.Gateway(lambda: _upstream(source), meter.add, options)
         await gateway.start()
         stack.push_async_callback(gateway.close)
-        egress = egress_edge.EgressProxy(lambda _: options.allowed_hosts, on_refused=refused.add)
+        allowed = reach(store, options.allowed_hosts)
+        egress = egress_edge.EgressProxy(allowed, on_refused=refused.add)
         stack.push_async_callback(egress.close)
-
         actions = actions_edge.Actions(
             actions_edge.Deps(
                 store=store,

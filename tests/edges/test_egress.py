@@ -49,9 +49,10 @@ class Setup:
         self.world = world
         self.allow = allow
         self.refused: list[tuple[ids.AgentId, str, str]] = []
-        self.proxy = egress.EgressProxy(
-            lambda agent: self.allow.get(agent, ()), world.resolve, world.dial, self._note
-        )
+        self.proxy = egress.EgressProxy(self._allowed, world.resolve, world.dial, self._note)
+
+    async def _allowed(self, agent: ids.AgentId) -> Sequence[str]:
+        return self.allow.get(agent, ())
 
     async def _note(self, agent: ids.AgentId, host: str, reason: str) -> None:
         self.refused.append((agent, host, reason))

@@ -43,7 +43,10 @@ def through(request: bytes, *, allow: tuple[str, ...] = ("example.org",)) -> tup
         async def dial(_address: str, _port: int) -> inner.Streams:
             return await asyncio.open_connection("127.0.0.1", port)
 
-        proxy = egress.EgressProxy(lambda _agent: allow, resolve, dial)
+        async def allowed(_agent: ids.AgentId) -> tuple[str, ...]:
+            return allow
+
+        proxy = egress.EgressProxy(allowed, resolve, dial)
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
         listener.listen()

@@ -7,7 +7,7 @@ with a configuration asks here: turn plans, sandboxes, the egress proxy, recipie
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from hyperhive import ports
@@ -63,3 +63,14 @@ def model(tx: ports.ReadTx, agent: agents.Agent, default: str) -> str:
 def hosts(tx: ports.ReadTx, agent: ids.AgentId, of_host: Sequence[str]) -> tuple[str, ...]:
     """The agent's allow-list: the host's entries and its configuration's."""
     return tuple(dict.fromkeys([*of_host, *current(tx, agent).configuration.allowed_hosts]))
+
+
+def reach(
+    store: ports.Store, of_host: Sequence[str]
+) -> Callable[[ids.AgentId], Awaitable[tuple[str, ...]]]:
+    """What the egress proxy asks at every connection of an agent."""
+
+    async def allowed(agent: ids.AgentId) -> tuple[str, ...]:
+        return await store.read(lambda tx: hosts(tx, agent, of_host))
+
+    return allowed

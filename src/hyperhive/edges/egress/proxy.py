@@ -70,7 +70,7 @@ class EgressProxy:
 
     def __init__(
         self,
-        allowed: Callable[[ids.AgentId], Sequence[str]],
+        allowed: Callable[[ids.AgentId], Awaitable[Sequence[str]]],
         resolve: Resolve | None = None,
         dial: Dial | None = None,
         on_refused: OnRefused | None = None,
@@ -172,13 +172,15 @@ class EgressProxy:
         """Check where *head* wants to go and connect; `_Refused` says why not."""
         target = head.target
         usual = rules.TLS_PORT if head.is_tunnel else rules.HTTP_PORT
-        rule = rules.find_rule(rules.parse_rules(self._allowed(agent)), target, usual)
+        allowed = rules.parse_rules(await self._allowed(agent))
+        rule = rules.find_rule(allowed, target, usual)
         if rule is None:
             name = target.host if target.port == usual else str(target)
             raise _Refused(
                 403,
                 f"{target} is not allowed from this sandbox; "
-                f'the operator can allow it by adding "{name}" to allowed_hosts',
+                f'the operator can allow it by adding "{name}" to allowed_hosts, for this '
+                "agent alone in its agent.toml",
                 "not allowed",
             )
         addresses = [str(rule.pinned)] if rule.pinned else await self._look_up(target)
