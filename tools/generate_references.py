@@ -178,7 +178,8 @@ def _parameters(kind: type[params.Params]) -> str:
         [
             f"`{name}`",
             _type(field),
-            "required" if name in schema["required"] else f"`{_json(field['default'])}`",
+            # A list that is empty unless given has no default in its schema.
+            "required" if name in schema["required"] else f"`{_json(field.get('default', []))}`",
             field.get("description", ""),
         ]
         for name, field in schema["properties"].items()

@@ -7,7 +7,8 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from hyperhive.domain import agents
+from hyperhive.domain import agents, turns
+from hyperhive.services.turns import FinishReport
 
 pytestmark = pytest.mark.browser
 
@@ -214,5 +215,28 @@ def test_hosts_that_were_refused_are_shown_as_they_come(tell) -> None:
         await expect(hosts).to_have_count(2)
         await expect(hosts.nth(0)).to_contain_text("inside.example:443")
         await expect(hosts.nth(1)).to_contain_text("3 times")
+
+    tell(story)
+
+
+def test_a_pause_can_be_ended_where_the_agent_is_shown(tell) -> None:
+    async def story(visit) -> None:
+        page, hive = visit.page, visit.hive
+        row = await hive.agent("coder")
+        await hive.say("manager", "coder", "work")
+        plan = await hive.turns.take(row.id, "boot")
+        report = FinishReport(turns.Outcome.RATE_LIMITED, "the limit is reached")
+        await hive.turns.finish(row.id, plan["turn"], report)
+        for place in ("/", "/agents/coder"):
+            await visit.open(place)
+            await expect(page.get_by_test_id("retry")).to_have_attribute(
+                "aria-label", "Let coder try now"
+            )
+        await page.get_by_test_id("retry").click()
+        await expect(page.get_by_test_id("state")).to_have_attribute("data-state", "idle")
+        assert hive.verbs.calls[-1] == ("retry", {"name": "coder"})
+        await hive.turns.take(row.id, "boot")
+        await expect(page.get_by_test_id("state")).to_have_attribute("data-state", "thinking")
+        await expect(page.get_by_test_id("retry")).to_have_count(0)
 
     tell(story)

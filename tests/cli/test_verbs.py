@@ -75,6 +75,7 @@ def test_json_passes_the_daemons_answer_on(hive: Any, daemon: Any) -> None:
         (["restart", "coder"], "restart", {"name": "coder", "reason": ""}),
         (["kill", "coder"], "kill", {"name": "coder", "reason": ""}),
         (["interrupt", "coder"], "interrupt", {"name": "coder"}),
+        (["retry", "coder"], "retry", {"name": "coder"}),
         (["requeue", "7"], "requeue", {"id": 7}),
         (["inbox", "--handled", "7"], "handled", {"id": 7}),
         (["deny", "5", "--note", "no"], "deny", {"id": 5, "note": "no"}),

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from hyperhive.domain import access, errors
+from hyperhive.domain import access, errors, ids, turns
 from hyperhive.edges import action_table, actions
+from hyperhive.services.turns import FinishReport
 
 Open = Callable[..., contextlib.AbstractAsyncContextManager[Any]]
 
 ASKED = {
     "status", "list", "send", "inbox", "handled", "requeue", "messages", "pending", "approvals",
     "approve", "deny", "withdraw", "request-spawn", "spawn", "start", "stop", "restart", "kill",
-    "interrupt", "turns", "logs", "watch", "subscribe", "sign-in-link", "model-source",
+    "interrupt", "retry", "turns", "logs", "watch", "subscribe", "sign-in-link", "model-source",
     "model-status", "recipients", "doctor", "version", "shutdown", "card", "build-log",
     "cancel-build", "history", "repositories", "config-files", "config-file", "compare",
     "meta-log", "rollback", "rebuild", "inputs", "update-inputs",
@@ -155,10 +156,20 @@ def test_orders_to_agents(open_hive: Open) -> None:
             client = await hive.connect("bob")
             turn = await hive.take_turn(client, "bob")
             assert (await call(hive.olga, "interrupt", {"name": "bob"}))["name"] == "bob"
+            with pytest.raises(errors.HiveError, match="cannot retry bob: it does not pause"):
+                await call(hive.olga, "retry", {"name": "bob"})
             rows = (await call(hive.olga, "turns", {"name": "bob"}))["turns"]
             assert [(row["id"], row["outcome"]) for row in rows] == [(turn, "running")]
             listed = (await call(hive.olga, "list", {}))["agents"]
-            assert [row["name"] for row in listed] == ["bob"]
+            assert [(row["name"], row["pausing"]) for row in listed] == [("bob", False)]
+            limited = turns.Outcome.RATE_LIMITED
+            await hive.turns.finish(agent.id, ids.TurnId(turn), FinishReport(limited, "limit"))
+            [row] = (await call(hive.olga, "list", {}))["agents"]
+            assert (row["turn_state"], row["pausing"]) == ("rate_limited", True)
+            tried = await call(hive.olga, "retry", {"name": "bob"})
+            assert (tried["turn_state"], tried["turn_note"]) == ("idle", "")
+            # The pause is over, and asking once more before the next turn is harmless.
+            assert (await call(hive.olga, "retry", {"name": "bob"}))["turn_state"] == "idle"
 
     asyncio.run(story())
 

@@ -139,6 +139,22 @@ def interrupt(call: Invocation, name: str) -> None:
 
 @click.command()
 @names.agent
+@common
+def retry(call: Invocation, name: str) -> None:
+    """End the pause of the agent NAME after a failed turn: it tries again now.
+
+    It pauses after a rate limit, a refused credential or a failure of the model's side. Its
+    sandbox, its session and its mail stay as they are; if it fails again it pauses for longer.
+    """
+    result = call.client.call("retry", name=name)
+    if call.json:
+        show.as_json(result)
+    else:
+        show.echo(f"{show.clean(name)}: tries again now")
+
+
+@click.command()
+@names.agent
 @click.option("-n", "--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
 @common
 def turns(call: Invocation, name: str, limit: int) -> None:

@@ -38,6 +38,7 @@ VERBS: Final[dict[str, dict[str, tuple[str, str, str]]]] = {
         "restart": ("agents", "restart", "Stop an agent and start it again."),
         "kill": ("agents", "kill", "End an agent's processes now; it stays stopped."),
         "interrupt": ("agents", "interrupt", "Cancel the turn that an agent is in."),
+        "retry": ("agents", "retry", "End an agent's pause; it tries again now."),
         "turns": ("agents", "turns", "List an agent's turns with what they used."),
         "logs": ("agents", "logs", "Show what an agent's harness wrote."),
         "watch": ("watch", "watch", "Watch an agent think and use its tools, live."),

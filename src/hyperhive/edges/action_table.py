@@ -79,6 +79,7 @@ TABLE: Final[tuple[Action | Stream, ...]] = (
     Action("restart", given.Order, verbs.restart),
     Action("kill", given.Order, verbs.kill),
     Action("interrupt", given.OneAgent, verbs.interrupt),
+    Action("retry", given.OneAgent, verbs.retry),
     Action("turns", given.Turns, verbs.list_turns),
     Action("rebuild", given.OneAgent, configuring.rebuild),
     Action("history", named.History, configuring.history),

@@ -247,6 +247,11 @@ async def interrupt(deps: Deps, caller: access.Caller, given: params.OneAgent) -
     return await _agent(deps, await deps.turns.interrupt(caller, given.name))
 
 
+async def retry(deps: Deps, caller: access.Caller, given: params.OneAgent) -> Json:
+    """End an agent's pause after a failed turn: it tries again now."""
+    return await _agent(deps, await deps.turns.retry(caller, given.name))
+
+
 async def list_turns(deps: Deps, _: access.Caller, given: params.Turns) -> Json:
     """An agent's turns with what they used, newest first."""
     rows = await deps.store.read(

@@ -7,7 +7,7 @@ from typing import Any
 
 from hyperhive import ports
 from hyperhive.domain import agents, approvals, events, ids, messages, proposals
-from hyperhive.services import lookup, metering, model_source, recipients, refusals
+from hyperhive.services import lookup, metering, model_source, recipients, refusals, turns
 from hyperhive.wire import views
 
 MESSAGES_SHOWN = 200
@@ -72,13 +72,14 @@ class Overview:
         ``gateway`` is what passed the model gateway for it since the daemon started, and
         ``refused`` what the egress proxy did not let it reach; ``recipients`` are the agents
         that it may write to, null for all. ``deployment`` is the configuration that it runs,
-        null without one.
+        null without one; ``pausing`` says that it waits after a failed turn.
         """
         unread = tx.count_queued(ids.PartyId(agent.id))
         return views.agent_view(agent, unread) | {
             "model": agent.model or self._model,
             "gateway": self._meter.view(agent.id),
             "refused": self._refused.view(agent.id),
+            "pausing": turns.is_pausing(tx, agent.id),
             "recipients": recipients.names(tx, agent.id),
             "deployment": self._deployment(tx, agent.id),
         }

@@ -67,6 +67,9 @@ export function AgentActions({ agent, interrupt = false }) {
       ${interrupt && html`
         <${Act} leet="1NT3RRUPT" plain="Interrupt" name="Interrupt ${name}" testid="interrupt"
           act=${() => act("interrupt", { name })} />`}
+      ${agent.pausing && agent.phase === "running" && html`
+        <${Act} leet="R3TRY" plain="Try now" name="Let ${name} try now" testid="retry" kind="go"
+          act=${() => act("retry", { name })} />`}
       ${!up && html`
         <${Act} leet="ST4RT" plain="Start" name="Start ${name}" testid="start" kind="go"
           act=${() => act("start", { name })} />`}
