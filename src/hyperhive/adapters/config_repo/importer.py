@@ -22,6 +22,7 @@ from hyperhive.domain import errors, ids
 Lock = Callable[[], contextlib.AbstractAsyncContextManager[int]]
 """Takes the target's lock and lends its descriptor."""
 
+EMPTY_TREE: Final = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 LIMITS: Final = policy.Limits()
 
 
@@ -108,7 +109,12 @@ class Importer:
             "--batch-check=%(objectname) %(objecttype)",
             stdin="".join(f"{name}\n" for name in names).encode(),
         )
-        return [line[:40] for line in said.decode().splitlines() if line.endswith(" missing")]
+        return [
+            line[:40]
+            for line in said.decode().splitlines()
+            # Every git knows the empty tree without having it; others would miss it.
+            if line.endswith(" missing") or line.startswith(EMPTY_TREE)
+        ]
 
     async def _index(self, target: pathlib.Path, pack: pathlib.Path, lock_fd: int) -> None:
         try:

@@ -199,7 +199,8 @@ class Quarantine:
             return result.stdout
         if result.code < 0 or result.code > 128:
             raise self._refused("git was ended by the limits on memory, time and size")
-        raise self._refused(f"git says {escapes.visible(result.stderr.strip(), 300)}")
+        said = result.stderr.strip().partition(b"\n")[0].removeprefix(b"error: ")
+        raise self._refused(f"git says {escapes.visible(said, 300)}")
 
     def _refused(self, rule: str) -> errors.HiveError:
         return policy.refusal(self._ref, rule, "", "look at the repository with git fsck --strict")
