@@ -20,7 +20,8 @@ from hyperhive.adapters.clock.manual import ManualClock
 from hyperhive.adapters.clock.system import SystemClock
 from hyperhive.adapters.store import faults
 from hyperhive.adapters.store.sqlite import SqliteStore
-from hyperhive.domain import errors, events
+from hyperhive.domain import access, errors, events
+from hyperhive.services import messaging
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -114,6 +115,45 @@ def test_works_that_wait_together_share_one_commit(tmp_path: pathlib.Path) -> No
             commits.clear()
             await asyncio.gather(*(store.write(lambda tx: tx.next_slot()) for _ in range(200)))
             assert len(commits) < 100
+
+    asyncio.run(scenario())
+
+
+def test_mail_that_waits_together_takes_a_few_statements(tmp_path: pathlib.Path) -> None:
+    """Each statement hands the interpreter to and fro: one for each message halves the mail."""
+
+    async def scenario() -> None:
+        async with opened(tmp_path / "hive.db") as store:
+            mail = messaging.Messaging(store, SystemClock())
+            statements: list[str] = []
+
+            def trace(tx: ports.Tx) -> None:
+                tx._connection.set_trace_callback(statements.append)  # type: ignore[attr-defined]
+
+            await store.write(trace)
+            await asyncio.gather(
+                *(mail.send(access.SYSTEM_CALLER, "operator", str(n)) for n in range(512))
+            )
+            assert len(statements) < 100
+            sent = await store.read(lambda tx: tx.list_messages(limit=1000))
+            assert [message.body for message in reversed(sent)] == [str(n) for n in range(512)]
+
+    asyncio.run(scenario())
+
+
+def test_what_cannot_be_stored_fails_alone(tmp_path: pathlib.Path) -> None:
+    """It shows only when the group is written, after every work has returned."""
+
+    def note_half_a_character(tx: ports.Tx) -> int:
+        return tx.record(events.Event(events.EventKind.AGENT_STATUS_SET, text="\ud800"))
+
+    async def scenario() -> None:
+        async with opened(tmp_path / "hive.db") as store:
+            works = [note, note, note_half_a_character, note]
+            results = await asyncio.gather(*map(store.write, works), return_exceptions=True)
+            assert [type(result) for result in results] == [int, int, UnicodeEncodeError, int]
+            facts = await store.read(lambda tx: tx.facts_after(0, 10))
+            assert [fact.number for fact in facts] == [1, 2, 3] == results[:2] + results[3:]
 
     asyncio.run(scenario())
 

@@ -5,47 +5,22 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime
-import pathlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import pytest
 
 from hyperhive import ports
 from hyperhive.adapters.clock.manual import ManualClock
-from hyperhive.adapters.store.memory import MemoryStore
-from hyperhive.adapters.store.sqlite import SqliteStore
 from hyperhive.domain import errors, ids, messages
 from hyperhive.domain.messages import MessageState
+from rigs.store_world import NOW, Run
+from rigs.store_world import run as run
 
 pytestmark = pytest.mark.timeout(30)
 
-NOW = datetime.datetime(2030, 1, 1, 12, 0, 0, 1, tzinfo=datetime.UTC)
 LATER = NOW + datetime.timedelta(seconds=7)
 ALICE, BOB, CAROL = (ids.PartyId(letter * 12) for letter in "abc")
 ONE, TWO = ids.TurnId("turn-1"), ids.TurnId("turn-2")
-
-Scenario = Callable[[ports.Store], Awaitable[None]]
-Run = Callable[[Scenario], None]
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def run(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Run:
-    def start(scenario: Scenario) -> None:
-        async def main() -> None:
-            clock = ManualClock(NOW)
-            store: ports.Store
-            if request.param == "memory":
-                store = MemoryStore(clock)
-            else:
-                store = await SqliteStore.open(tmp_path / "hive.db", clock)
-            try:
-                await scenario(store)
-            finally:
-                await store.close()
-
-        asyncio.run(main())
-
-    return start
 
 
 def make(
@@ -64,7 +39,7 @@ async def send(store: ports.Store, *posted: messages.Message) -> list[messages.M
 
 
 def test_a_message_comes_back_as_it_was_stored(run: Run) -> None:
-    async def scenario(store: ports.Store) -> None:
+    async def scenario(store: ports.Store, _: ManualClock) -> None:
         body = "ünïcode \U0001f41d \x1b[0m line\r\nline" + "x" * messages.BODY_MAX
         (stored,) = await send(store, make(body, key="k"))
         assert stored == dataclasses.replace(make(body, key="k"), id=ids.MessageId(1))
@@ -77,7 +52,7 @@ def test_a_message_comes_back_as_it_was_stored(run: Run) -> None:
 
 
 def test_a_key_is_unique_per_sender(run: Run) -> None:
-    async def scenario(store: ports.Store) -> None:
+    async def scenario(store: ports.Store, _: ManualClock) -> None:
         await send(store, make(key="k"), make(key="k", sender=CAROL), make(), make())
         with pytest.raises(errors.HiveError) as caught:
             await send(store, make(to=CAROL, key="k"))
@@ -87,8 +62,67 @@ def test_a_key_is_unique_per_sender(run: Run) -> None:
     run(scenario)
 
 
+def test_a_work_sees_what_it_has_just_sent(run: Run) -> None:
+    def work(tx: ports.Tx) -> None:
+        first, second = tx.insert_message(make("1", key="k")), tx.insert_message(make("2"))
+        assert tx.get_message(first.id) == first
+        assert tx.find_message_by_key(ALICE, "k") == first
+        assert tx.find_message_by_key(ALICE, "other") is None
+        third = tx.insert_message(make("3", key="other", to=CAROL))
+        assert tx.find_message_by_key(ALICE, "other") == third
+        with pytest.raises(errors.HiveError):
+            tx.insert_message(make("4", key="k", to=CAROL))
+        assert tx.count_queued(BOB) == 2
+        assert [message.id for message in tx.list_messages()] == [third.id, second.id, first.id]
+        fourth = tx.insert_message(make("5"))
+        leased = tx.lease_messages(BOB, ONE, LATER, 9)
+        assert [message.id for message in leased] == [first.id, second.id, fourth.id]
+        fifth = tx.insert_message(make("6"))
+        dead = dataclasses.replace(fifth, state=MessageState.DEAD)
+        tx.update_messages([dead])
+        assert tx.get_message(fifth.id) == dead
+        assert tx.list_leased(recipient=BOB) == leased
+
+    async def scenario(store: ports.Store, _: ManualClock) -> None:
+        await store.write(work)
+        assert await store.read(lambda tx: tx.count_queued(CAROL)) == 1
+
+    run(scenario)
+
+
+def test_sends_that_fail_take_no_others_with_them(run: Run) -> None:
+    """Grouped as they come: some fail before they touch a table, some after, some by their key."""
+
+    def work(number: int) -> Callable[[ports.Tx], messages.Message]:
+        def send_or_fail(tx: ports.Tx) -> messages.Message:
+            stored = tx.insert_message(make(str(number), key=f"k{number % 40}"))
+            if number % 5 == 1:
+                raise ValueError(number)
+            if number % 5 == 2:
+                tx.count_queued(BOB)
+                raise ValueError(number)
+            return stored
+
+        return send_or_fail
+
+    async def scenario(store: ports.Store, _: ManualClock) -> None:
+        results = await asyncio.gather(
+            *(store.write(work(number)) for number in range(60)), return_exceptions=True
+        )
+        sent = [result for result in results if isinstance(result, messages.Message)]
+        assert [int(message.body) for message in sent] == [
+            number for number in range(40) if number % 5 not in (1, 2)
+        ]
+        assert {type(result) for result in results[40:]} == {errors.HiveError, ValueError}
+        stored = await store.read(lambda tx: tx.list_messages(limit=1000))
+        assert sorted(stored, key=lambda message: message.id) == sent
+        assert len({message.id for message in stored}) == len(sent)
+
+    run(scenario)
+
+
 def test_leases_go_oldest_first_and_to_one_turn_only(run: Run) -> None:
-    async def scenario(store: ports.Store) -> None:
+    async def scenario(store: ports.Store, _: ManualClock) -> None:
         await send(store, *(make(str(n)) for n in range(5)), make("carol's", to=CAROL))
         assert await store.read(lambda tx: tx.count_queued(BOB)) == 5
 
@@ -113,7 +147,7 @@ def test_leases_go_oldest_first_and_to_one_turn_only(run: Run) -> None:
 
 
 def test_returned_mail_keeps_its_place_in_the_order(run: Run) -> None:
-    async def scenario(store: ports.Store) -> None:
+    async def scenario(store: ports.Store, _: ManualClock) -> None:
         await send(store, *(make(str(n)) for n in range(3)))
         leased = await store.write(lambda tx: tx.lease_messages(BOB, ONE, NOW, 2))
         returned = [
@@ -132,7 +166,7 @@ def test_returned_mail_keeps_its_place_in_the_order(run: Run) -> None:
 
 
 def test_update_writes_only_what_may_change(run: Run) -> None:
-    async def scenario(store: ports.Store) -> None:
+    async def scenario(store: ports.Store, _: ManualClock) -> None:
         (stored,) = await send(store, make())
         changed = dataclasses.replace(
             stored, body="forged", sender=CAROL, state=MessageState.DEAD, deliveries=5,
@@ -155,7 +189,7 @@ def test_update_writes_only_what_may_change(run: Run) -> None:
 
 
 def test_lists_are_newest_first_and_page_back(run: Run) -> None:
-    async def scenario(store: ports.Store) -> None:
+    async def scenario(store: ports.Store, _: ManualClock) -> None:
         await send(store, *(make(str(n), to=(BOB, CAROL)[n % 2]) for n in range(6)))
         await store.write(lambda tx: tx.lease_messages(BOB, ONE, NOW, 1))
 
@@ -179,7 +213,7 @@ def test_lists_are_newest_first_and_page_back(run: Run) -> None:
 
 
 def test_only_old_handled_mail_is_deleted_and_ids_are_never_used_again(run: Run) -> None:
-    async def scenario(store: ports.Store) -> None:
+    async def scenario(store: ports.Store, _: ManualClock) -> None:
         sent = await send(store, *(make(str(n), key=f"k{n}") for n in range(5)))
         dead = dataclasses.replace(sent[3], state=MessageState.DEAD)
         handled = [

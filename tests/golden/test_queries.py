@@ -12,8 +12,8 @@ from hyperhive.adapters.store import proposal_rows, queries, schema
 from hyperhive.domain import approvals, messages, proposals
 from hyperhive.domain.messages import MessageState
 
-SMALL = {"LIST_AGENTS"}
-"""All of them are wanted, so all are read."""
+SMALL = {"LIST_AGENTS", "LAST_MESSAGE"}
+"""All of them are wanted, so all are read; sqlite_sequence has one row for each table."""
 
 HOT = {
     "LAST_NUMBER": ["SEARCH facts"],

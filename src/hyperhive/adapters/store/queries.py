@@ -54,9 +54,6 @@ DELETE_FACTS: Final = (
     "DELETE FROM facts WHERE number IN "
     "(SELECT number FROM facts WHERE number <= ? ORDER BY number LIMIT ?)"
 )
-# A group of mail brings hundreds of facts, and statements cost more than rows.
-FACTS_TOGETHER: Final = 32
-RECORD_TOGETHER: Final = RECORD + ", (?, ?, ?, ?, ?, ?, ?, ?, ?)" * (FACTS_TOGETHER - 1)
 
 GET_AGENT: Final = f"SELECT {_AGENT} FROM agents WHERE id = ?"
 FIND_AGENT: Final = f"SELECT {_AGENT} FROM agents WHERE name = ?"
@@ -71,7 +68,8 @@ NEXT_SLOT: Final = (
 GET_MESSAGE: Final = f"SELECT {_MESSAGE} FROM messages WHERE id = ?"
 FIND_MESSAGE_BY_KEY: Final = f"SELECT {_MESSAGE} FROM messages WHERE sender = ? AND key = ?"
 COUNT_QUEUED: Final = "SELECT count(*) FROM messages WHERE recipient = ? AND state = 'queued'"
-INSERT_MESSAGE: Final = _insert("messages", _without_id(_MESSAGE))
+LAST_MESSAGE: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'messages'"
+INSERT_MESSAGE: Final = _insert("messages", _MESSAGE)
 UPDATE_MESSAGE: Final = (
     "UPDATE messages SET state = ?, deliveries = ?, lease = ?, changed_at = ? WHERE id = ?"
 )
@@ -121,6 +119,13 @@ PUT_VALUE: Final = (
     "ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 )
 DELETE_VALUE: Final = "DELETE FROM named_values WHERE key = ?"
+
+
+@functools.cache
+def together(insert: str, count: int) -> str:
+    """*insert* for *count* rows in one statement."""
+    head, marks = insert.split(" VALUES ")
+    return f"{head} VALUES {', '.join([marks] * count)}"
 
 
 @functools.cache

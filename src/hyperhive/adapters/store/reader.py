@@ -76,8 +76,9 @@ class Reader:
             # Deferred: the first read of the group takes the snapshot that all of it sees.
             connection.execute("BEGIN")
             for job in batch:
-                with writer.Kept(job):
+                with writer.Kept() as kept:
                     job.value = job.work(tx)
+                job.error = kept.error
             connection.execute("ROLLBACK")
         except sqlite3.Error as error:
             told = faults.explain(error, self._path)

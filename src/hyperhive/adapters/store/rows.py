@@ -116,9 +116,9 @@ def agent_out(row: Row) -> agents.Agent:
 
 
 def message_in(message: messages.Message) -> Row:
-    """A row from a message, without its id."""
+    """A row from a message."""
     return (
-        message.sender, message.sender_name, message.recipient, message.recipient_name,
+        message.id, message.sender, message.sender_name, message.recipient, message.recipient_name,
         message.type.value, message.body, message.in_reply_to, message.key,
         time_in(message.sent_at), message.state.value, message.deliveries, message.lease,
         time_in(message.changed_at),

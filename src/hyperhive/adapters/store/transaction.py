@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import itertools
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from hyperhive import ports
-from hyperhive.adapters.store import proposal_rows, queries, rows
+from hyperhive.adapters.store import proposal_rows, queries, rows, unwritten
 from hyperhive.domain import agents, approvals, errors, events, ids, messages, turns
 
 TURNS_REMEMBERED: Final = 4096
@@ -107,17 +106,28 @@ class Lookups:
     def __init__(self) -> None:
         self.agents: dict[str, agents.Agent] = {}
         self.turns: dict[ids.TurnId, turns.Turn] = {}
+        self.last_message: int | None = None
 
     def forget(self) -> None:
         """Look everything up again: something was undone."""
         self.agents.clear()
         self.turns.clear()
+        self.last_message = None
+
+
+class Mark(NamedTuple):
+    """How much a group had added at some moment."""
+
+    number: int
+    topics: int
+    facts: int
+    mail: int
 
 
 class SqliteTx(SqliteReadTx, proposal_rows.ProposalWrites):
     """One group of works on the writer's connection.
 
-    Facts are numbered at once and written together by `flush`, before the commit.
+    Facts and new messages are numbered at once and written together, at the latest by `flush`.
     ``number`` and ``topics`` are what has to be announced after it; ``weight`` is how many
     characters of unbounded text were written.
     """
@@ -132,42 +142,34 @@ class SqliteTx(SqliteReadTx, proposal_rows.ProposalWrites):
         super().__init__(connection)
         self._clock = clock
         self._lookups = lookups
-        self._facts: list[rows.Row] = []
+        self._unwritten = unwritten.Unwritten(self._execute)
+        self._free_keys: set[tuple[ids.PartyId, str]] = set()
         self.number = number
         self.topics: list[events.Topic] = []
         self.weight = 0
 
-    def mark(self) -> tuple[int, int]:
+    def mark(self) -> Mark:
         """A place to `rewind` to."""
-        return self.number, len(self.topics)
+        kept = self._unwritten
+        return Mark(self.number, len(self.topics), len(kept.facts), len(kept.mail))
 
-    def rewind(self, mark: tuple[int, int]) -> None:
-        """Forget what was recorded since *mark*; what went to the connection is not undone."""
-        number, topics = mark
-        dropped = self.number - number
-        self.number = number
-        del self.topics[topics:]
-        if dropped:
-            del self._facts[-dropped:]
+    def rewind(self, mark: Mark) -> None:
+        """Forget what was added since *mark*; what went to the connection is not undone."""
+        self.number = mark.number
+        del self.topics[mark.topics :]
+        self._unwritten.rewind(mark.facts, mark.mail)
         self._lookups.forget()
 
     def flush(self) -> None:
-        """Write the facts that were recorded."""
-        together = queries.FACTS_TOGETHER
-        whole = len(self._facts) // together * together
-        for first in range(0, whole, together):
-            bound = itertools.chain.from_iterable(self._facts[first : first + together])
-            self._execute(queries.RECORD_TOGETHER, tuple(bound))
-        if whole < len(self._facts):
-            self._connection.executemany(queries.RECORD, self._facts[whole:])
-        self._facts.clear()
+        """Write what was kept back. It may raise what a work would have raised."""
+        self._unwritten.write()
 
     def last_number(self) -> int:
         return self.number
 
     def facts_after(self, number: int, limit: int) -> list[events.Fact]:
         found = super().facts_after(number, limit)
-        fresh = [row for row in self._facts if row[0] > number]
+        fresh = [row for row in self._unwritten.facts if row[0] > number]
         return found + [rows.fact_out(row) for row in fresh[: max(0, limit - len(found))]]
 
     def find_agent(self, name: str) -> agents.Agent | None:
@@ -190,7 +192,7 @@ class SqliteTx(SqliteReadTx, proposal_rows.ProposalWrites):
 
     def record(self, event: events.Event) -> int:
         self.number += 1
-        self._facts.append(rows.fact_in(self.number, self._clock.now(), event))
+        self._unwritten.facts.append(rows.fact_in(self.number, self._clock.now(), event))
         self.topics.extend(event.topics)
         self.weight += len(event.text)
         return self.number
@@ -214,21 +216,62 @@ class SqliteTx(SqliteReadTx, proposal_rows.ProposalWrites):
         # Fetched to the end: an open RETURNING statement would hold the commit back.
         return self._execute(queries.NEXT_SLOT).fetchall()[0][0]
 
+    def get_message(self, message: ids.MessageId) -> messages.Message | None:
+        return self._unwritten.mail.get(message) or super().get_message(message)
+
+    def find_message_by_key(self, sender: ids.PartyId, key: str) -> messages.Message | None:
+        if (sender, key) in self._free_keys:
+            return None
+        found = self._unwritten.find_message_by_key(sender, key)
+        if found is None:
+            found = super().find_message_by_key(sender, key)
+        if found is None:
+            self._free_keys.add((sender, key))
+        return found
+
+    def count_queued(self, recipient: ids.PartyId) -> int:
+        self._unwritten.write_mail()
+        return super().count_queued(recipient)
+
+    def list_messages(
+        self,
+        *,
+        recipient: ids.PartyId | None = None,
+        states: Iterable[messages.MessageState] | None = None,
+        before: ids.MessageId | None = None,
+        limit: int = 100,
+    ) -> list[messages.Message]:
+        self._unwritten.write_mail()
+        return super().list_messages(recipient=recipient, states=states, before=before, limit=limit)
+
     def insert_message(self, message: messages.Message) -> messages.Message:
-        try:
-            cursor = self._execute(queries.INSERT_MESSAGE, rows.message_in(message))
-        except sqlite3.IntegrityError as error:
-            raise errors.conflict(
-                f"cannot send: {message.sender_name} has used the key {message.key!r} before"
-            ) from error
-        self.weight += len(message.body)
-        number = cursor.lastrowid
-        assert number is not None  # an INSERT that did not raise has a row id
-        return rows.message_with_id(message, number)
+        if message.key is not None:
+            if self.find_message_by_key(message.sender, message.key) is not None:
+                raise errors.conflict(
+                    f"cannot send: {message.sender_name} has used the key {message.key!r} before"
+                )
+            self._free_keys.discard((message.sender, message.key))
+        stored = rows.message_with_id(message, self._next_message())
+        self._unwritten.add_message(stored)
+        if stored.state is not messages.MessageState.QUEUED:
+            self._unwritten.write_mail()
+        self.weight += len(stored.body)
+        return stored
+
+    def _next_message(self) -> int:
+        last = self._lookups.last_message
+        if last is None:
+            self._unwritten.write_mail()
+            row = self._execute(queries.LAST_MESSAGE).fetchone()
+            last = 0 if row is None else row[0]
+        self._lookups.last_message = last + 1
+        return last + 1
 
     def lease_messages(
         self, recipient: ids.PartyId, lease: ids.TurnId, at: datetime.datetime, limit: int
     ) -> list[messages.Message]:
+        if self._unwritten.has_mail_for(recipient):
+            self._unwritten.write_mail()
         queued = self._execute(queries.NEXT_QUEUED, (recipient, limit)).fetchall()
         leased = [rows.message_leased(row, lease, at) for row in queued]
         self.update_messages(leased)
@@ -254,6 +297,7 @@ class SqliteTx(SqliteReadTx, proposal_rows.ProposalWrites):
         ]
         if not bound:
             return
+        self._unwritten.write_mail()
         if self._connection.executemany(queries.UPDATE_MESSAGE, bound).rowcount != len(bound):
             numbers = ", ".join(str(message.id) for message in changed)
             raise errors.not_found(f"cannot change messages {numbers}: not all of them exist")

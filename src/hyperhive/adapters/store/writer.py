@@ -67,11 +67,11 @@ class Kept:
     trusted, passes through: it is not the work's own.
     """
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
 
-    def __enter__(self) -> None:
-        pass
+    def __enter__(self) -> Kept:
+        return self
 
     def __exit__(
         self,
@@ -81,7 +81,7 @@ class Kept:
     ) -> bool:
         if isinstance(error, sqlite3.Error) and faults.blame(error) is not faults.Blame.WORK:
             return False
-        self._job.error = error
+        self.error = error
         return True
 
 
@@ -164,7 +164,6 @@ class Writer:
         try:
             rows = connection.total_changes
             tx = self._run_together(connection, batch) or self._run_apart(connection, batch)
-            tx.flush()
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._fail(batch, self._judge(connection, error))
@@ -181,15 +180,24 @@ class Writer:
         None when one had to be undone alone: then all of this was for nothing.
         """
         tx = self._begin(connection)
+        start = tx.mark()
         for job in batch:
             before, mark = connection.total_changes, tx.mark()
-            with Kept(job):
+            with Kept() as kept:
                 job.value = job.work(tx)
+            job.error = kept.error
             if job.error is not None:
                 tx.rewind(mark)
                 if connection.total_changes != before:
                     connection.execute("ROLLBACK")
                     return None
+        with Kept() as kept:
+            tx.flush()
+        if kept.error is not None:
+            # Somebody's row cannot be stored; alone they will show whose.
+            tx.rewind(start)
+            connection.execute("ROLLBACK")
+            return None
         return tx
 
     def _run_apart(
@@ -200,9 +208,11 @@ class Writer:
         for job in batch:
             mark = tx.mark()
             connection.execute("SAVEPOINT work")
-            job.value, job.error = None, None
-            with Kept(job):
+            job.value = None
+            with Kept() as kept:
                 job.value = job.work(tx)
+                tx.flush()
+            job.error = kept.error
             if job.error is not None:
                 connection.execute("ROLLBACK TO work")
                 tx.rewind(mark)
