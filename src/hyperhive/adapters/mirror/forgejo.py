@@ -213,7 +213,13 @@ class ForgejoMirror:
             self._notice(f"{target.name}: {name} was moved on the forge; it is set again")
         specs = refs.plan(wanted, there)
         for chunk in refs.chunks(specs):
-            await runner.push(target.repository, target.name, chunk)
+            try:
+                await runner.push(target.repository, target.name, chunk)
+            except git.PushFailed:
+                # An answer that was lost makes git send the same again, and fail: look.
+                there = await runner.list_refs(target.repository, target.name)
+                if set(chunk) & set(refs.plan(wanted, there)):
+                    raise
         return len(specs)
 
     async def _explain(self, forge: api.Api, name: str, failure: git.PushFailed) -> NoReturn:
