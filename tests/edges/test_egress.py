@@ -3,112 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-import aiohttp
 import pytest
 
-from hyperhive.domain import ids
-from hyperhive.edges import egress
 from hyperhive.edges.egress import proxy as inner
 from hyperhive.edges.egress import rules
-
-ALICE = ids.AgentId("aaaaaaaaaaaa")
-BOB = ids.AgentId("bbbbbbbbbbbb")
-PUBLIC = "93.184.216.34"
-
-Origin = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-class World:
-    """DNS and TCP as the proxy sees them: names from a table, every dial to one origin."""
-
-    def __init__(self, origin_port: int) -> None:
-        self.names: dict[str, list[list[str]]] = {}
-        self.asked: list[str] = []
-        self.dialled: list[tuple[str, int]] = []
-        self.origin_port = origin_port
-
-    async def resolve(self, host: str, _port: int) -> Sequence[str]:
-        self.asked.append(host)
-        answers = self.names.get(host, [[PUBLIC]])
-        answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        if not answer:
-            raise socket.gaierror(-2, "Name or service not known")
-        return answer
-
-    async def dial(self, address: str, port: int) -> inner.Streams:
-        self.dialled.append((address, port))
-        return await asyncio.open_connection("127.0.0.1", self.origin_port)
-
-
-class Setup:
-    def __init__(self, world: World, allow: dict[ids.AgentId, Sequence[str]]) -> None:
-        self.world = world
-        self.allow = allow
-        self.refused: list[tuple[ids.AgentId, str, str]] = []
-        self.proxy = egress.EgressProxy(self._allowed, world.resolve, world.dial, self._note)
-
-    async def _allowed(self, agent: ids.AgentId) -> Sequence[str]:
-        return self.allow.get(agent, ())
-
-    async def _note(self, agent: ids.AgentId, host: str, reason: str) -> None:
-        self.refused.append((agent, host, reason))
-
-    async def serve(self, agent: ids.AgentId = ALICE) -> int:
-        listener = socket.socket()
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(128)
-        port: int = listener.getsockname()[1]
-        await self.proxy.serve(agent, listener)
-        return port
-
-
-async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65536):
-        writer.write(data)
-        await writer.drain()
-
-
-@contextlib.asynccontextmanager
-async def setup(*allow: str, origin: Origin = echo) -> AsyncIterator[Setup]:
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await origin(reader, writer)
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    made = Setup(World(server.sockets[0].getsockname()[1]), {ALICE: allow})
-    try:
-        yield made
-    finally:
-        await made.proxy.close()
-        server.close()
-
-
-async def ask(port: int, text: str | bytes) -> bytes:
-    """Send *text*, end the sending side, and return all that comes back."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(text.encode() if isinstance(text, str) else text)
-    with contextlib.suppress(OSError):
-        writer.write_eof()
-    got = await reader.read()
-    writer.close()
-    await writer.wait_closed()
-    return got
-
-
-def status(answer: bytes) -> int:
-    return int(answer.split()[1])
-
-
-def connect(target: str, extra: str = "") -> str:
-    return f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{extra}\r\n"
+from rigs.egress_world import (
+    ALICE,
+    BOB,
+    PUBLIC,
+    ask,
+    connect,
+    setup,
+    status,
+)
 
 
 def test_a_tunnel_to_an_allowed_host_carries_both_ways_and_half_closes() -> None:
@@ -319,100 +227,5 @@ def test_hosts_that_cannot_be_resolved_or_reached_are_told(monkeypatch: pytest.M
                 s.proxy._dial = dial
                 got = await ask(port, connect("down.example:443"))
                 assert (status(got), text in got) == (502, True)
-
-    asyncio.run(run())
-
-
-def test_one_agent_has_so_many_connections_and_others_are_not_touched(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def run() -> None:
-        monkeypatch.setattr(inner, "CONNECTIONS_MAX", 3)
-        async with setup("example.org") as s:
-            s.allow[BOB] = ["example.org"]
-            port, other = await s.serve(ALICE), await s.serve(BOB)
-            held = []
-            for _ in range(3):
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.write(connect("example.org:443").encode())
-                assert await reader.readuntil(b"\r\n\r\n")
-                held.append(writer)
-            assert status(await ask(port, connect("example.org:443"))) == 503
-            assert status(await ask(other, connect("example.org:443"))) == 200
-            for writer in held:
-                writer.close()
-
-    asyncio.run(run())
-
-
-def test_slow_and_silent_clients_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run() -> None:
-        monkeypatch.setattr(inner, "HEAD_SECONDS", 0.05)
-        monkeypatch.setattr(inner, "IDLE_SECONDS", 0.05)
-        async with setup("example.org") as s:
-            port = await s.serve()
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"CONNECT exam")
-            assert status(await reader.readuntil(b"\r\n\r\n")) == 408
-            writer.close()
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(connect("example.org:443").encode())
-            assert status(await reader.readuntil(b"\r\n\r\n")) == 200
-            with contextlib.suppress(ConnectionResetError):
-                assert await reader.read() == b""
-            writer.close()
-
-    asyncio.run(run())
-
-
-def test_ending_the_service_cuts_tunnels_and_it_may_begin_again() -> None:
-    async def run() -> None:
-        async with setup("example.org") as s:
-            port = await s.serve()
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(connect("example.org:443").encode())
-            assert status(await reader.readuntil(b"\r\n\r\n")) == 200
-            await s.proxy.stop_serving(ALICE)
-            await s.proxy.stop_serving(ALICE)
-            with contextlib.suppress(ConnectionResetError):
-                assert await reader.read() == b""
-            writer.close()
-            with pytest.raises(ConnectionRefusedError):
-                await asyncio.open_connection("127.0.0.1", port)
-            assert status(await ask(await s.serve(), connect("example.org:443"))) == 200
-
-    asyncio.run(run())
-
-
-def test_an_idle_proxy_sets_no_timer() -> None:
-    async def run() -> None:
-        async with setup("example.org") as s:
-            await s.serve()
-            scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
-            assert [one for one in scheduled if not one.cancelled()] == []
-
-    asyncio.run(run())
-
-
-def test_an_ordinary_client_gets_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def origin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        body = await reader.readexactly(7) if b"content-length: 7" in head.lower() else b""
-        text = head + body
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text) + text)
-        await writer.drain()
-
-    async def run() -> None:
-        async with setup("example.org", origin=origin) as s, aiohttp.ClientSession() as session:
-            proxy = f"http://127.0.0.1:{await s.serve()}"
-            url = "http://example.org/a?b=c"
-            async with session.post(url, proxy=proxy, data=b"payload") as r:
-                seen = (await r.read()).decode()
-            assert seen.startswith("POST /a?b=c HTTP/1.1\r\nhost: example.org\r\n")
-            assert "connection: close" in seen
-            assert seen.endswith("payload")
-            async with session.get("http://evil.example/", proxy=proxy) as r:
-                assert r.status == 403
-                assert 'adding "evil.example"' in await r.text()
 
     asyncio.run(run())

@@ -4,83 +4,18 @@ from __future__ import annotations
 
 import array
 import asyncio
-import contextlib
 import json
 import os
-import pathlib
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 
-from hyperhive.domain import errors
-from hyperhive.edges import json_lines, unix_socket
-
-LIMITS = json_lines.Limits(line=4096, answer=8192, connections=3, in_flight=4)
-
-
-class Echo:
-    """Answers with what it got, parks, breaks, or emits, as it is told."""
-
-    envelope: Mapping[str, Any] = {"echo": True}
-
-    def __init__(self) -> None:
-        self.parked = 0
-        self.ended = 0
-
-    async def answer(self, line: json_lines.Line, emit: json_lines.Emit) -> Any:
-        method = line.body.get("method")
-        if method == "park":
-            self.parked += 1
-            try:
-                await asyncio.Event().wait()
-            finally:
-                self.ended += 1
-        if method == "bug":
-            raise KeyError("secret detail")
-        if method == "refuse":
-            raise errors.conflict(f"cannot: {line.body['text']}")
-        if method == "surrogate":
-            return "\ud800"
-        if method == "big":
-            return "x" * 10_000
-        if method == "count":
-            for number in range(3):
-                await emit(number)
-            return {}
-        line.require_clean()
-        return line.body.get("text")
-
-    def may_cancel(self, body: Mapping[str, Any]) -> bool:
-        return bool(body.get("cancellable"))
-
-
-Serve = Callable[..., contextlib.AbstractAsyncContextManager[Any]]
-
-
-@pytest.fixture
-def serve(tmp_path: pathlib.Path, fake_log: Any, connect_line: Any) -> Serve:
-    @contextlib.asynccontextmanager
-    async def make(
-        may_connect: Callable[[unix_socket.Peer], bool] = lambda peer: True,
-    ) -> AsyncIterator[Any]:
-        echo = Echo()
-        server = json_lines.LineServer(echo, fake_log, limits=LIMITS, may_connect=may_connect)
-        path = tmp_path / "test.sock"
-        await server.open(path, gid=None)
-        async with contextlib.AsyncExitStack() as stack:
-
-            async def connect() -> Any:
-                client = await connect_line(path)
-                stack.push_async_callback(client.close)
-                return client
-
-            yield server, echo, connect
-            await server.close()
-
-    return make
+from hyperhive.edges import json_lines
+from rigs.line_server import Serve
+from rigs.line_server import serve as serve
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -386,70 +321,3 @@ def test_no_bytes_stop_the_server(serve: Serve, chunks: list[bytes]) -> None:
                     break
 
     asyncio.run(story())
-
-
-class TestSocketFile:
-    def test_it_has_its_mode_and_no_temporary_stays(self, serve: Serve, tmp_path: Any) -> None:
-        async def story() -> None:
-            async with serve():
-                path = tmp_path / "test.sock"
-                assert path.stat().st_mode & 0o7777 == 0o660
-                assert [each.name for each in tmp_path.iterdir()] == ["test.sock"]
-            assert list(tmp_path.iterdir()) == []
-
-        asyncio.run(story())
-
-    def test_a_path_longer_than_the_kernel_takes_works(
-        self, tmp_path: pathlib.Path, fake_log: Any, connect_line: Any
-    ) -> None:
-        async def story() -> None:
-            path = tmp_path / ("x" * 100) / "y.sock"
-            path.parent.mkdir()
-            server = json_lines.LineServer(
-                Echo(), fake_log, limits=LIMITS, may_connect=lambda peer: True
-            )
-            await server.open(path, gid=None)
-            client = await connect_line(path)
-            await client.send(id=1, text="far")
-            assert (await client.read())["result"] == "far"
-            await client.close()
-            await server.close()
-
-        asyncio.run(story())
-
-    def test_it_replaces_a_dead_one_and_never_removes_a_newer_one(
-        self, tmp_path: pathlib.Path, fake_log: Any, connect_line: Any
-    ) -> None:
-        async def story() -> None:
-            path = tmp_path / "test.sock"
-            old, new = (
-                json_lines.LineServer(
-                    Echo(), fake_log, limits=LIMITS, may_connect=lambda peer: True
-                )
-                for _ in range(2)
-            )
-            await old.open(path, gid=None)
-            await new.open(path, gid=None)
-            await old.close()
-            client = await connect_line(path)
-            await client.send(id=1, text="new")
-            assert (await client.read())["result"] == "new"
-            await client.close()
-            await new.close()
-            assert not path.exists()
-
-        asyncio.run(story())
-
-    def test_a_missing_directory_is_a_clear_refusal(self, tmp_path: pathlib.Path) -> None:
-        with pytest.raises(errors.HiveError, match=r"cannot listen on .*gone") as refusal:
-            unix_socket.listen(tmp_path / "gone" / "x.sock", gid=None)
-        assert refusal.value.kind is errors.ErrorKind.UNAVAILABLE
-
-    def test_a_directory_is_for_its_group_to_search_only(self, tmp_path: pathlib.Path) -> None:
-        made = tmp_path / "door"
-        unix_socket.make_directory(made, gid=os.getegid())
-        assert made.stat().st_mode & 0o7777 == 0o750
-        file = tmp_path / "file"
-        file.write_text("")
-        with pytest.raises(errors.HiveError, match="cannot prepare"):
-            unix_socket.make_directory(file, gid=None)
