@@ -198,6 +198,10 @@ def _remote(name: str) -> str:
         "\tfetch = +refs/heads/*:refs/remotes/applied/*\n"
         "\tfetch = +refs/tags/*:refs/tags/*\n"
         "\ttagOpt = --no-tags\n"
+        # What `git status` compares with, and `git pull` takes from.
+        '[branch "main"]\n'
+        "\tremote = applied\n"
+        "\tmerge = refs/heads/main\n"
     )
 
 
