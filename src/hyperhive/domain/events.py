@@ -75,6 +75,9 @@ class EventKind(enum.Enum):
     INPUTS_UPDATED = "InputsUpdated"
     MIRROR_CHANGED = "MirrorChanged"
     MODEL_SOURCE_SET = "ModelSourceSet"
+    SECRET_SET = "SecretSet"  # noqa: S105 - a word
+    SECRET_DELETED = "SecretDeleted"  # noqa: S105 - a word
+    MCP_SERVERS_REPORTED = "McpServersReported"
     OPERATOR_SIGNED_IN = "OperatorSignedIn"
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from hyperhive import ports
 from hyperhive.domain import access, agents, errors, events, ids
-from hyperhive.services import lookup, posting, recipients, spawning
+from hyperhive.services import lookup, mcp_servers, posting, recipients, spawning
 
 STATUS_MAX = 200
 REASON_MAX = 500
@@ -78,6 +78,12 @@ class Fleet:
             return agent
 
         return await self._store.write(work)
+
+    async def report_servers(
+        self, agent_id: ids.AgentId, told: Sequence[Mapping[str, str]]
+    ) -> None:
+        """Note how the extra MCP servers of an agent stand."""
+        await self._store.write(lambda tx: mcp_servers.note(tx, agent_id, told))
 
     async def identify(self, agent_id: ids.AgentId) -> access.Caller:
         """Who the agent behind a socket is, as of now."""

@@ -1,5 +1,6 @@
 """To whom an agent may write: to everybody, or to those on its list (S4).
 
+What the operator set for the agent counts, else its configuration's list.
 The manager and the operator can be reached by all, whatever a list says: an agent that
 nobody hears could not even say that it is stuck.
 """
@@ -8,11 +9,22 @@ from __future__ import annotations
 
 from hyperhive import ports
 from hyperhive.domain import access, agents, errors, ids
+from hyperhive.services import effective
 
 
 def allowed(tx: ports.ReadTx, agent: ids.AgentId) -> list[ids.AgentId] | None:
-    """The agents on the list of *agent*; None when it may write to everybody."""
-    return tx.get_value(_key(agent))
+    """The agents on the list of *agent*; None when it may write to everybody.
+
+    Names of a configuration that nobody has yet are left out; they count once somebody has them.
+    """
+    own: list[ids.AgentId] | None = tx.get_value(_key(agent))
+    if own is not None:
+        return own
+    configured = effective.current(tx, agent).configuration.recipients
+    if configured is None:
+        return None
+    found = [tx.find_agent(name) for name in configured]
+    return [other.id for other in found if other is not None]
 
 
 def names(tx: ports.ReadTx, agent: ids.AgentId) -> list[str] | None:
@@ -25,7 +37,7 @@ def names(tx: ports.ReadTx, agent: ids.AgentId) -> list[str] | None:
 
 
 def put(tx: ports.Tx, agent: ids.AgentId, listed: list[ids.AgentId] | None) -> None:
-    """Set the list of *agent*; None lets it write to everybody."""
+    """Set the list of *agent*; None lets it write to all that its configuration allows."""
     if listed is None:
         tx.delete_value(_key(agent))
     else:

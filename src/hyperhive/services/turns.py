@@ -12,8 +12,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from hyperhive import ports
-from hyperhive.domain import access, agents, errors, events, ids, messages, turns
-from hyperhive.services import lookup, pauses, plans, posting, turn_state, waiting
+from hyperhive.domain import access, agents, errors, events, ids, turns
+from hyperhive.services import (
+    effective,
+    lookup,
+    named_secrets,
+    pauses,
+    plans,
+    posting,
+    turn_state,
+    waiting,
+)
 from hyperhive.services.plans import TurnSettings
 from hyperhive.wire import agent_protocol
 
@@ -36,7 +45,8 @@ class Turns:
     """Everything that a harness asks of the daemon about turns.
 
     *credential* says what the gateway adds on the way out, "api_key" or "token", and is empty
-    while there is none: then no turn begins. *run_id* is random per run of the daemon.
+    while there is none: then no turn begins. *run_id* is random per run of the daemon. *secrets*
+    gives plans the values that configurations name; without it there are none.
     """
 
     def __init__(
@@ -46,11 +56,13 @@ class Turns:
         settings: TurnSettings,
         credential: Callable[[], str],
         run_id: str,
+        secrets: named_secrets.NamedSecrets | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._settings = settings
         self._credential = credential
+        self._planner = plans.Planner(settings, credential, secrets)
         self._run_id = run_id
 
     async def hello(self, agent_id: ids.AgentId, boot: str) -> dict[str, Any]:
@@ -80,9 +92,9 @@ class Turns:
             number = self._store.number()
             pause = await self._store.read(lambda tx: self._pause_before_turn(tx, agent_id, boot))
             if pause is None:
-                plan = await self._store.write(lambda tx: self._begin(tx, agent_id, boot))
-                if plan is not None:
-                    return plan
+                begun = await self._store.write(lambda tx: self._begin(tx, agent_id, boot))
+                if begun is not None:
+                    return await self._planner.complete(begun)
                 pause = float("inf")
             waits = [
                 self._store.changed(events.inbox_topic(ids.PartyId(agent_id)), number),
@@ -235,7 +247,7 @@ class Turns:
             return float("inf")
         return pauses.seconds_left(tx, agent_id, self._clock.now())
 
-    def _begin(self, tx: ports.Tx, agent_id: ids.AgentId, boot: str) -> dict[str, Any] | None:
+    def _begin(self, tx: ports.Tx, agent_id: ids.AgentId, boot: str) -> plans.Begun | None:
         agent = lookup.require_agent(tx, agent_id)
         current = tx.get_value(_running_key(agent_id))
         if current is not None and current["boot"] == boot:
@@ -243,7 +255,7 @@ class Turns:
             assert row is not None
             # Only what the turn began with: what `recv` took since was answered there.
             first = tx.get_message(ids.MessageId(current["message"]))
-            return self._plan(tx, agent, row, [first] if first is not None else [])
+            return self._planner.begin(tx, agent, row, [first] if first is not None else [])
         if current is not None:
             self._lose(tx, agent, "another harness took over")
             agent = lookup.require_agent(tx, agent_id)
@@ -260,7 +272,7 @@ class Turns:
             outcome=turns.Outcome.RUNNING,
             note="",
             woke_by=leased[0].sender_name,
-            model=agent.model or self._settings.model,
+            model=effective.model(tx, agent, self._settings.model),
             tool_calls=0,
             usage=turns.Usage(),
         )
@@ -279,16 +291,7 @@ class Turns:
             )
         tx.record(events.Event(events.EventKind.TURN_STARTED, agent=agent_id, turn=turn_id))
         self._set_state(tx, agent, agents.TurnState.THINKING, "")
-        return self._plan(tx, agent, row, leased)
-
-    def _plan(
-        self,
-        tx: ports.ReadTx,
-        agent: agents.Agent,
-        row: turns.Turn,
-        leased: list[messages.Message],
-    ) -> dict[str, Any]:
-        return plans.write(tx, agent, row, leased, self._settings, self._credential())
+        return self._planner.begin(tx, agent, row, leased)
 
     def _end(
         self, tx: ports.Tx, agent: agents.Agent, row: turns.Turn, report: FinishReport

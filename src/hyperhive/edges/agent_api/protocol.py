@@ -78,6 +78,20 @@ class State(params.Params):
     note: str = ""
 
 
+class Server(params.Params):
+    """How one extra MCP server stands."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
+    status: Annotated[str, msgspec.Meta(pattern=r"\A[a-z_-]{1,32}\Z")]
+
+
+class Servers(params.Params):
+    """Parameters of ``servers``."""
+
+    turn: Turn
+    servers: Annotated[list[Server], msgspec.Meta(max_length=64)]
+
+
 class Events(params.Params):
     """Parameters of ``events``."""
 

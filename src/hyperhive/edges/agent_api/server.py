@@ -135,6 +135,7 @@ class AgentDoor:
             "session": self._session,
             "finish": self._finish,
             "state": self._state,
+            "servers": self._report_servers,
             "events": self._events,
             "orders": self._orders,
         }
@@ -198,6 +199,12 @@ class AgentDoor:
     async def _state(self, given: dict[str, Any]) -> Any:
         asked = params.convert(protocol.State, given, "report a state")
         await self._turns.report_state(self._agent, asked.state, protocol.cut(asked.note))
+        return {}
+
+    async def _report_servers(self, given: dict[str, Any]) -> Any:
+        asked = params.convert(protocol.Servers, given, "report MCP servers")
+        told = [{"name": one.name, "status": one.status} for one in asked.servers]
+        await self._services.fleet.report_servers(self._agent, told)
         return {}
 
     async def _events(self, given: dict[str, Any]) -> Any:

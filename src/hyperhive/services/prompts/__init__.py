@@ -9,13 +9,21 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import string
+from typing import Final
 
 from hyperhive.domain import agents
 
+ADDED: Final = "## From this agent's own configuration, approved by the operator"
 
-def render(agent: agents.Agent, *, hive: str, pronouns: str) -> str:
-    """The system prompt of *agent* as of now."""
-    return _template(agent.role).substitute(name=agent.name, hive=hive, pronouns=pronouns)
+
+def render(agent: agents.Agent, *, hive: str, pronouns: str, added: str = "") -> str:
+    """The system prompt of *agent* as of now.
+
+    *added* is the prompt of its configuration: it stands behind ours, under a heading of its
+    own, and nothing in it is a placeholder.
+    """
+    text = _template(agent.role).substitute(name=agent.name, hive=hive, pronouns=pronouns)
+    return f"{text.rstrip()}\n\n{ADDED}\n\n{added.strip()}\n" if added.strip() else text
 
 
 @functools.cache
