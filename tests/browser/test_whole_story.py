@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,6 +26,8 @@ from playwright.async_api import (
 from tests.system import hive_process as hives
 from tests.system.conftest import claude_binary as claude_binary
 from tests.system.conftest import test_cache as test_cache
+
+from rigs.scripts import script
 
 pytestmark = [pytest.mark.system, pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -105,11 +106,6 @@ def home(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     return Path(os.environ.get("HIVE_PICTURES") or tmp_path / "pictures").absolute()
-
-
-def script(*steps: dict[str, Any]) -> str:
-    """Mail that the scripted model plays word by word."""
-    return f"<script>{json.dumps(steps)}</script>"
 
 
 async def live(page: Page) -> None:

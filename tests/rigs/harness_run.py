@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 import hyperhive
 from hyperhive.scripted_model import puppet, server
 from rigs.harness_daemon import FakeDaemon
@@ -151,3 +153,15 @@ def scripted_model() -> Iterator[server.ScriptedModel]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
+
+
+@pytest.fixture
+def harness(tmp_path: pathlib.Path, claude_binary: str) -> Iterator[Harness]:
+    """A harness that runs, with its daemon and its model."""
+    with scripted_model() as model:
+        made = Harness(tmp_path, claude_binary, model)
+        made.start()
+        try:
+            yield made
+        finally:
+            made.close()

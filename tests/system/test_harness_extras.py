@@ -6,23 +6,20 @@ import json
 import pathlib
 import sys
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from rigs import mcp_probe
 from rigs.harness_daemon import plan
-from rigs.harness_run import Harness, eventually, scripted_model
+from rigs.harness_run import Harness, eventually
+from rigs.harness_run import harness as harness
+from rigs.scripts import script
 
 pytestmark = pytest.mark.system
 
 PROBE = str(pathlib.Path(mcp_probe.__file__))
 TOKEN = "t0p-${SECRET}-$x${"
-
-
-def script(*steps: dict[str, Any]) -> str:
-    return f"<script>{json.dumps(steps)}</script>"
 
 
 def tool_results(messages: list[dict[str, Any]]) -> list[str]:
@@ -37,17 +34,6 @@ def tool_results(messages: list[dict[str, Any]]) -> list[str]:
 
 
 LOOK = {"tool": "mcp__probe__look", "input": {}}
-
-
-@pytest.fixture
-def harness(tmp_path: pathlib.Path, claude_binary: str) -> Iterator[Harness]:
-    with scripted_model() as model:
-        made = Harness(tmp_path, claude_binary, model)
-        made.start()
-        try:
-            yield made
-        finally:
-            made.close()
 
 
 def given(*steps: dict[str, Any], servers: dict[str, Any], **more: Any) -> dict[str, Any]:

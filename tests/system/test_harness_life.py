@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from rigs.harness_daemon import plan
 from rigs.harness_run import Harness, eventually, scripted_model
+from rigs.harness_run import harness as harness
+from rigs.scripts import script
 
 pytestmark = pytest.mark.system
 
 MEGABYTE = 1024 * 1024
-
-
-def script(*steps: dict[str, Any]) -> str:
-    return f"<script>{json.dumps(steps)}</script>"
-
-
-@pytest.fixture
-def harness(tmp_path: pathlib.Path, claude_binary: str) -> Iterator[Harness]:
-    with scripted_model() as model:
-        made = Harness(tmp_path, claude_binary, model)
-        made.start()
-        try:
-            yield made
-        finally:
-            made.close()
 
 
 def test_a_turn_survives_the_daemon(harness: Harness) -> None:

@@ -4,34 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import pathlib
 import signal
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from rigs.harness_daemon import plan
-from rigs.harness_run import Harness, command_lines, eventually, scripted_model
+from rigs.harness_run import Harness, command_lines, eventually
+from rigs.harness_run import harness as harness
+from rigs.scripts import script
 
 pytestmark = pytest.mark.system
-
-
-def script(*steps: dict[str, Any]) -> str:
-    return f"<script>{json.dumps(steps)}</script>"
-
-
-@pytest.fixture
-def harness(tmp_path: pathlib.Path, claude_binary: str) -> Iterator[Harness]:
-    with scripted_model() as model:
-        made = Harness(tmp_path, claude_binary, model)
-        made.start()
-        try:
-            yield made
-        finally:
-            made.close()
 
 
 def test_cold_warm_and_resumed_after_the_program_was_killed(harness: Harness) -> None:

@@ -14,14 +14,11 @@ from hyperhive.domain import ids, turns
 from hyperhive.edges import gateway
 from hyperhive.scripted_model import ScriptedModel, puppet
 from rigs import gateways, real_claude
+from rigs.scripts import script
 
 pytestmark = pytest.mark.system
 
 LONG = "This sentence is long enough that cutting it in its middle leaves something to repeat."
-
-
-def script(*steps: dict[str, Any]) -> str:
-    return f"Play this: <script>{json.dumps(steps)}</script>"
 
 
 def play(home: pathlib.Path, *steps: dict[str, Any]) -> tuple[real_claude.Turn, ScriptedModel]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 import random
@@ -14,16 +13,12 @@ from typing import Any
 import pytest
 from tests.system import hive_process as hives
 
+from rigs.scripts import script
+
 pytestmark = [pytest.mark.system, pytest.mark.timeout(420)]
 
 KILLS = int(os.environ.get("HIVE_TEST_KILLS", "6"))
 """How often the campaign kills the daemon; 50 for the full run."""
-
-
-def script(*steps: dict[str, Any]) -> str:
-    """Steps for the scripted model, nestable: inner scripts are escaped by JSON."""
-    text = json.dumps(steps).replace("<", "\\u003c")
-    return f"<script>{text}</script>"
 
 
 def tool(name: str, **given: Any) -> dict[str, Any]:
