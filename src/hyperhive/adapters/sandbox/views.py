@@ -118,7 +118,7 @@ def _root(view: View) -> list[orders.Option]:
             words += ["--ro-bind", {"source": str(path)}, str(path)]
     words += ["--dir", "/var/tmp"]
     nsswitch = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"
-    return [*words, "--ro-bind-data", {"text": nsswitch}, "/etc/nsswitch.conf"]
+    return [*words, "--perms", "0644", "--ro-bind-data", {"text": nsswitch}, "/etc/nsswitch.conf"]
 
 
 def identity(spec: ports.SandboxSpec) -> dict[str, str]:
@@ -141,7 +141,8 @@ def identity(spec: ports.SandboxSpec) -> dict[str, str]:
 def _texts(files: Mapping[str, str]) -> list[orders.Option]:
     words: list[orders.Option] = []
     for target, text in files.items():
-        words += ["--ro-bind-data", {"text": text}, target]
+        # Other uids of the same sandbox look up names too.
+        words += ["--perms", "0644", "--ro-bind-data", {"text": text}, target]
     return words
 
 
