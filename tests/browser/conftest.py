@@ -81,12 +81,16 @@ async def _await(what: Awaitable[T]) -> T:
 
 @contextlib.asynccontextmanager
 async def visiting(
-    browser: Browser, home: Path, size: dict[str, int], scheme: str
+    browser: Browser, home: Path, size: dict[str, int], scheme: str, *, touch: bool = False
 ) -> AsyncIterator[Visit]:
     """A fresh hive and a fresh browser profile."""
     async with (
         running(home, SystemClock()) as (hive, url),
-        await browser.new_context(viewport=size, color_scheme=scheme) as context,  # type: ignore[arg-type]
+        await browser.new_context(
+            viewport=size,
+            color_scheme=scheme,
+            has_touch=touch,  # type: ignore[arg-type]
+        ) as context,
     ):
         context.set_default_timeout(10_000)
         page = await context.new_page()
@@ -112,9 +116,10 @@ def tell(chromium: Chromium, tmp_path: Path) -> Tell:
         scheme: str = "dark",
         signed_in: bool = True,
         may_complain: bool = False,
+        touch: bool = False,
     ) -> None:
         async def main() -> None:
-            async with visiting(chromium.browser, tmp_path, size, scheme) as visit:
+            async with visiting(chromium.browser, tmp_path, size, scheme, touch=touch) as visit:
                 await visit.hive.agent("manager")
                 if signed_in:
                     await visit.sign_in()

@@ -21,7 +21,7 @@ def test_the_vendored_files_are_those_that_the_build_made() -> None:
         reversed(line.split("  ", 1))
         for line in (STATIC / "vendor/SHA256SUMS").read_text().splitlines()
     )
-    assert set(sums) == {"preact.js", "LICENSES.txt"}
+    assert set(sums) == {"preact.js", "diff.js", "LICENSES.txt"}
     for name, digest in sums.items():
         assert hashlib.sha256((STATIC / "vendor" / name).read_bytes()).hexdigest() == digest
 
@@ -29,7 +29,7 @@ def test_the_vendored_files_are_those_that_the_build_made() -> None:
 def test_the_licences_name_the_pinned_versions() -> None:
     lock = json.loads((ROOT / "tools/vendor_frontend/package-lock.json").read_text())
     text = (STATIC / "vendor/LICENSES.txt").read_text()
-    for name in ("preact", "@preact/signals", "@preact/signals-core", "htm"):
+    for name in ("preact", "@preact/signals", "@preact/signals-core", "htm", "diff"):
         assert f"==== {name} {lock['packages'][f'node_modules/{name}']['version']} ====" in text
 
 

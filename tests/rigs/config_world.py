@@ -266,3 +266,17 @@ class World:
         """Add to the log of a build."""
         with (self.logs / f"{approval}.log").open("a", encoding="utf-8") as file:
             file.write(text)
+
+
+async def rebase(store: ports.Store, approval: ids.ApprovalId, base: str) -> None:
+    """Another deploy landed: the proposal is compared with it, and its digest is another one."""
+
+    def work(tx: ports.Tx) -> None:
+        row, asked = tx.get_proposal(approval), tx.get_approval(approval)
+        assert row is not None and asked is not None
+        tx.update_proposal(dataclasses.replace(row, base_sha=base))
+        digest = hashlib.sha256(f"{row.sha}{base}".encode()).hexdigest()
+        tx.update_approval(dataclasses.replace(asked, digest=digest))
+        announce(tx, events.EventKind.BUILD_MOVED, approval)
+
+    await store.write(work)

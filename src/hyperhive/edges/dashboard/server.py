@@ -122,7 +122,9 @@ class Dashboard:
     @web.middleware
     async def _admit(self, request: web.Request, handler: Serve) -> web.StreamResponse:
         path = request.path
-        navigable = path in ("/", "/sign-in") or path.startswith("/agents/")
+        navigable = path in ("/", "/sign-in", "/configuration") or path.startswith(
+            ("/agents/", "/configuration/")
+        )
         self._guard.check(request.method, request.raw_headers, navigable=navigable)
         return await handler(request)
 

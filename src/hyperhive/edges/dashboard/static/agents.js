@@ -1,6 +1,7 @@
 // Containers: who lives here, how each is, and what may be done with it.
 
 import { act, get } from "./api.js";
+import { Files } from "./configuration.js";
 import { agentList, hive, loaded } from "./state.js";
 import { visible } from "./text.js";
 import { Act, Age, Empty, Leet, Note, Section, Until, confirmFirst, toast } from "./ui.js";
@@ -79,6 +80,9 @@ export function AgentActions({ agent, interrupt = false }) {
       ${!["stopped", "halted"].includes(agent.phase) && html`
         <${Act} leet="R3ST4RT" plain="Restart" name="Restart ${name}" testid="restart"
           act=${() => act("restart", { name })} />`}
+      ${agent.deployment && html`
+        <${Act} leet="R3BU1LD" plain="Rebuild" name="Rebuild ${name}" testid="rebuild"
+          act=${() => act("rebuild", { name })} />`}
       ${WITH_SANDBOX.includes(agent.phase) && html`
         <${Act} leet="K1LL" plain="Kill" name="Kill ${name}" testid="kill" kind="danger"
           act=${() => confirmKill(name)} />`}
@@ -119,6 +123,32 @@ function LogView({ name }) {
   `;
 }
 
+const WORK = { commit: "deploying", rollback: "rolling back", rebuild: "rebuilding", inputs: "updating inputs" };
+
+/** What it runs, and what is under way with that. */
+export function DeploymentChips({ agent }) {
+  const { deployment } = agent;
+  if (!deployment) return null;
+  const { work } = deployment;
+  return html`
+    <a class="chip" href="/configuration/${agent.name}" data-testid="deployed" title="The configuration that ${agent.name} runs">${deployment.tag} <code>${deployment.sha.slice(0, 7)}</code></a>
+    ${work && html`<span class="badge tone-busy" data-testid="deploy-work"><span class="dot" aria-hidden="true"></span>${WORK[work.origin] ?? work.origin}${deployment.trial !== null ? ", on trial" : ""}</span>`}
+    ${deployment.stale && !work && html`<span class="badge tone-warn" data-testid="stale" title="Built from older inputs than a build would take now">stale</span>`}
+  `;
+}
+
+/** The files that it runs; asked for when opened, not before. */
+function ConfigurationView({ agent }) {
+  const [open, setOpen] = useState(false);
+  if (!agent.deployment) return null;
+  return html`
+    <details class="log" onToggle=${(event) => event.target === event.currentTarget && setOpen(event.currentTarget.open)} data-testid="configuration">
+      <summary><${Leet} leet="C0NF1G" plain="Configuration" /><span class="vh"> of ${agent.name}</span></summary>
+      ${open && html`<${Files} agent=${agent.name} />`}
+    </details>
+  `;
+}
+
 function AgentRow({ agent }) {
   const { note } = condition(agent);
   return html`
@@ -130,6 +160,7 @@ function AgentRow({ agent }) {
         ${agent.unread > 0 && html`
           <span class="badge tone-mail" data-testid="unread" title="Messages that wait for it">${agent.unread} unread</span>`}
         <span class="grow"></span>
+        <${DeploymentChips} agent=${agent} />
         ${agent.model && html`<span class="chip" title="Model">${visible(agent.model)}</span>`}
       </div>
       <div class="line second">
@@ -139,6 +170,7 @@ function AgentRow({ agent }) {
         <${AgentActions} agent=${agent} />
       </div>
       <${LogView} name=${agent.name} />
+      <${ConfigurationView} agent=${agent} />
     </li>
   `;
 }

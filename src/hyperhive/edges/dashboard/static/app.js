@@ -3,6 +3,7 @@
 import { Agents } from "./agents.js";
 import { AgentPage, watchAgent } from "./agent_page.js";
 import { Approvals } from "./approvals.js";
+import { AgentConfiguration, Configurations } from "./configuration.js";
 import { Header } from "./header.js";
 import { attach, follow } from "./live.js";
 import { Flow, Inbox } from "./mail.js";
@@ -41,6 +42,16 @@ function Agent({ name, terminal }) {
   `;
 }
 
+function Configuration({ name }) {
+  return html`
+    <${Header} place=${name ? `configuration / ${name}` : "configuration"} />
+    ${name ? html`<${AgentConfiguration} name=${name} />` : html`<${Configurations} />`}
+    <${Toasts} />
+    <${Confirm} />
+  `;
+}
+
+const configuration = /^\/configuration(?:\/([^/]+))?$/.exec(location.pathname);
 const name = /^\/agents\/([^/]+)$/.exec(location.pathname)?.[1];
 const terminal = name && new TerminalState(name);
 
@@ -70,5 +81,10 @@ async function load() {
   });
 }
 
-render(name ? html`<${Agent} name=${name} terminal=${terminal} />` : html`<${Dashboard} />`, document.getElementById("app"));
+function page() {
+  if (configuration) return html`<${Configuration} name=${configuration[1]} />`;
+  return name ? html`<${Agent} name=${name} terminal=${terminal} />` : html`<${Dashboard} />`;
+}
+
+render(page(), document.getElementById("app"));
 load().catch((error) => toast(error.message));

@@ -1,55 +1,36 @@
-// A small line diff for reading: what an edit takes away and what it puts there.
+// Which lines and words changed, for reading. What an approval is about is computed by the hive.
 
-const LCS_MOST = 300;
+import { diffArrays, diffWordsWithSpace } from "./vendor/diff.js";
+
+/** Beyond so many edits the search costs more than it tells: then all is replaced. */
+const EDITS_MOST = 1000;
+const LINE_MOST = 600;
+
+function split(text) {
+  return text === "" ? [] : text.split("\n");
+}
 
 /** Rows {mark: " " | "-" | "+", text} that turn `before` into `after`. */
 export function diffLines(before, after) {
-  const a = before === "" ? [] : before.split("\n");
-  const b = after === "" ? [] : after.split("\n");
-  let head = 0;
-  while (head < a.length && head < b.length && a[head] === b[head]) head += 1;
-  let tail = 0;
-  while (tail < a.length - head && tail < b.length - head && a[a.length - 1 - tail] === b[b.length - 1 - tail]) tail += 1;
-  const middle = changed(a.slice(head, a.length - tail), b.slice(head, b.length - tail));
-  return [
-    ...a.slice(0, head).map((text) => ({ mark: " ", text })),
-    ...middle,
-    ...a.slice(a.length - tail).map((text) => ({ mark: " ", text })),
+  const [a, b] = [split(before), split(after)];
+  const parts = diffArrays(a, b, { maxEditLength: EDITS_MOST }) ?? [
+    { removed: true, value: a },
+    { added: true, value: b },
   ];
+  return parts.flatMap(({ added, removed, value }) =>
+    value.map((text) => ({ mark: added ? "+" : removed ? "-" : " ", text })),
+  );
 }
 
-function changed(a, b) {
-  // Beyond that size the table costs more than it tells.
-  if (a.length > LCS_MOST || b.length > LCS_MOST) return [...marked("-", a), ...marked("+", b)];
-  const width = b.length + 1;
-  const common = new Uint16Array((a.length + 1) * width);
-  for (let i = a.length - 1; i >= 0; i -= 1) {
-    for (let j = b.length - 1; j >= 0; j -= 1) {
-      common[i * width + j] =
-        a[i] === b[j]
-          ? common[(i + 1) * width + j + 1] + 1
-          : Math.max(common[(i + 1) * width + j], common[i * width + j + 1]);
-    }
-  }
-  const rows = [];
-  let i = 0;
-  let j = 0;
-  while (i < a.length && j < b.length) {
-    if (a[i] === b[j]) {
-      rows.push({ mark: " ", text: a[i] });
-      i += 1;
-      j += 1;
-    } else if (common[(i + 1) * width + j] >= common[i * width + j + 1]) {
-      rows.push({ mark: "-", text: a[i] });
-      i += 1;
-    } else {
-      rows.push({ mark: "+", text: b[j] });
-      j += 1;
-    }
-  }
-  return [...rows, ...marked("-", a.slice(i)), ...marked("+", b.slice(j))];
-}
-
-function marked(mark, lines) {
-  return lines.map((text) => ({ mark, text }));
+/** The parts {text, changed} of both of two lines; null when marking them would not help. */
+export function diffWords(before, after) {
+  if (before.length > LINE_MOST || after.length > LINE_MOST) return null;
+  const parts = diffWordsWithSpace(before, after, { maxEditLength: 60 });
+  if (!parts) return null;
+  const same = parts.reduce((sum, part) => sum + (part.added || part.removed ? 0 : part.value.trim().length), 0);
+  if (same * 3 < Math.max(before.length, after.length)) return null;
+  const side = (left) => parts
+    .filter((part) => (left ? !part.added : !part.removed))
+    .map((part) => ({ text: part.value, changed: Boolean(part.added || part.removed) }));
+  return { before: side(true), after: side(false) };
 }

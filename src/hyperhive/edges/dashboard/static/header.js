@@ -65,13 +65,13 @@ function closeMenu(event) {
 document.addEventListener("click", closeMenu);
 document.addEventListener("keydown", closeMenu);
 
-export function Header({ agent }) {
+export function Header({ agent, place = agent }) {
   const model = hive.value.model ?? {};
   return html`
     <header class="top">
       <a class="logo" href="/" data-testid="home"><span aria-hidden="true">HYP3R<b>H1VE</b></span><span class="vh">hyperhive, the dashboard</span></a>
       ${hive.value.name !== "hive" && html`<span class="chip">${visible(hive.value.name)}</span>`}
-      ${agent && html`<span class="crumb"><span aria-hidden="true">/</span> ${agent}</span>`}
+      ${place && html`<span class="crumb"><span aria-hidden="true">/</span> ${place}</span>`}
       <span class="grow"></span>
       ${model.kind === "demo" && html`<span class="badge tone-warn" data-testid="demo-badge" title="No real model: a built-in script answers"><span class="wide">scripted</span> demo<span class="wide"> model</span></span>`}
       <${Connection} />
@@ -80,6 +80,7 @@ export function Header({ agent }) {
         <div class="menu-body">
           <button type="button" aria-pressed=${theme.value === "plain"} data-testid="theme"
             onClick=${() => (theme.value = theme.value === "plain" ? "neon" : "plain")}>Plain theme</button>
+          <a class="item" href="/configuration" data-testid="menu-configuration">Configurations</a>
           <a class="item" href="/#model" data-testid="menu-model" onClick=${(event) => (event.currentTarget.closest("details").open = false)}>Choose a model</a>
           <${Act} plain="Sign out" testid="sign-out" act=${() => signOut(false)} />
           <${Act} plain="Sign out everywhere" testid="sign-out-everywhere" act=${() => signOut(true)} />

@@ -10,6 +10,11 @@ const RETRY_FIRST = 1000;
 const RETRY_MOST = 15000;
 const HIDDEN_MOST = 30000;
 
+const BUILD_LINES_MOST = 5000;
+
+/** The build whose log is followed: {id, lines, ended, waiting}; `id` is null when there is none. */
+export const watchedBuild = signal({ id: null, lines: [], ended: false, waiting: false });
+
 let source = null;
 let terminal = null;
 let retry = RETRY_FIRST;
@@ -27,6 +32,9 @@ function address() {
     query.set("agent", terminal.agent);
     query.set("terminal", String(terminal.number()));
   }
+  const build = watchedBuild.value;
+  // Of a build that has ended nothing more can come.
+  if (build.id !== null && !build.ended) query.set("build", String(build.id));
   return `/api/live?${query}`;
 }
 
@@ -46,6 +54,7 @@ function open() {
   });
   mine.addEventListener("facts", (event) => applyFacts(JSON.parse(event.data)));
   mine.addEventListener("terminal", (event) => terminal?.take(JSON.parse(event.data).events));
+  mine.addEventListener("build", (event) => takeBuild(JSON.parse(event.data)));
   mine.addEventListener("resync", () => reload());
   mine.addEventListener("signed-out", () => location.reload());
   mine.addEventListener("error", () => {
@@ -103,6 +112,20 @@ function onVisibility() {
     become("reconnecting");
     open();
   }
+}
+
+function takeBuild({ id, first, lines, ended }) {
+  const known = watchedBuild.value;
+  if (known.id !== id) return;
+  const all = first ? lines : [...known.lines, ...lines];
+  watchedBuild.value = { id, lines: all.slice(-BUILD_LINES_MOST), ended, waiting: false };
+}
+
+/** Follow the log of that build instead of another; null for none. */
+export function followBuild(id) {
+  if (watchedBuild.value.id === id) return;
+  watchedBuild.value = { id, lines: [], ended: false, waiting: id !== null };
+  if (source) open();
 }
 
 /** Follow the hive from the number of the picture on. */

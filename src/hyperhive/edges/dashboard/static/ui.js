@@ -84,7 +84,7 @@ export function Toasts() {
  * A button that does something at the hive. It is busy until the answer, keeps the focus (so it is
  * never `disabled`), and shows a refusal as a toast.
  */
-export function Act({ leet, plain, name, act, kind = "", testid, disabled = false }) {
+export function Act({ leet, plain, name, act, kind = "", testid, disabled = false, describedby }) {
   const [busy, setBusy] = useState(false);
   const alive = useRef(true);
   useEffect(() => () => (alive.current = false), []);
@@ -101,7 +101,7 @@ export function Act({ leet, plain, name, act, kind = "", testid, disabled = fals
   }
   return html`
     <button type="button" class=${kind} aria-label=${name ?? plain} aria-disabled=${busy || disabled}
-      aria-busy=${busy} data-testid=${testid} onClick=${click}>
+      aria-busy=${busy} aria-describedby=${describedby} data-testid=${testid} onClick=${click}>
       <${Leet} leet=${leet ?? plain} plain=${plain} />
     </button>
   `;

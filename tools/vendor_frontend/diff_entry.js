@@ -1,0 +1,2 @@
+// Of jsdiff, what the page shows changes with.
+export { diffArrays, diffWordsWithSpace } from "diff";
