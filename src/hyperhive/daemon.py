@@ -23,7 +23,7 @@ from typing import Final
 import structlog
 
 import hyperhive
-from hyperhive import ports, settings
+from hyperhive import ports, settings, wiring
 from hyperhive.adapters.agent_home import directories
 from hyperhive.adapters.claude_cli import provision
 from hyperhive.adapters.clock import system as system_clock
@@ -47,6 +47,7 @@ from hyperhive.services import fleet, messaging, metering, model_source, overvie
 from hyperhive.services import refusals as refusals_service
 from hyperhive.services import turns as turns_service
 from hyperhive.services.effective import reach
+from hyperhive.services.named_secrets import NamedSecrets
 from hyperhive.wire import agent_protocol
 
 Report = Callable[[str], None]
@@ -105,6 +106,7 @@ def end_agents(options: settings.Settings) -> list[str]:
                     store, clock, _turn_settings(options), lambda: "", "none"
                 ),
                 spec=_homes(options, provision.locate(options.cache)).spec,
+                seed=_seed_nothing,
                 crash_limit=options.crash_limit,
                 log=log,
             )
@@ -123,6 +125,10 @@ async def _end_sandboxes(parts: agent_worker.WorkerParts) -> list[str]:
         for agent in running:
             group.create_task(agent_worker.AgentWorker(agent.id, parts).shut_down())
     return [agent.name for agent in running]
+
+
+async def _seed_nothing(_: agents.Agent) -> None:
+    """Nothing is started here."""
 
 
 class _NoDoors:
@@ -233,17 +239,14 @@ class _Daemon:
 
         demo = _DemoModel()
         stack.push_async_callback(demo.stop)
-        source = model_source.ModelSource(
-            store,
-            file_secrets.FileSecrets(options.home / "secrets"),
-            options.upstream,
-            demo.url,
-        )
+        kept = file_secrets.FileSecrets(options.home / "secrets")
+        named = NamedSecrets(store, kept, clock)
+        source = model_source.ModelSource(store, kept, options.upstream, demo.url)
         await source.load(demo=options.demo, api_key=options.api_key, token=options.auth_token)
 
         mail = messaging.Messaging(store, clock)
         turn_service = turns_service.Turns(
-            store, clock, _turn_settings(options), source.credential, secrets.token_hex(8)
+            store, clock, _turn_settings(options), source.credential, secrets.token_hex(8), named
         )
         fleet_service = fleet.Fleet(store, clock)
         review_service = review.Review(store, clock)
@@ -260,11 +263,15 @@ class _Daemon:
             allowed_hosts=options.allowed_hosts,
         )
         homes = _homes(options, provision.locate(options.cache))
+        configurations = wiring.Configurations(
+            wiring.Host(options, store, clock, processes, sandbox, homes, log)
+        )
         api = agent_server.AgentApi(
             turns=turn_service,
             messaging=mail,
             fleet=fleet_service,
             review=review_service,
+            proposing=configurations.proposing,
             live_log=live_log,
             log=log,
         )
@@ -290,6 +297,8 @@ class _Daemon:
                 sign_in_link=lambda: dashboard.sign_in_link(),
                 shutdown=self._shutdown,
                 version=hyperhive.__version__,
+                secrets=named,
+                configuration=configurations.parts(),
             )
         )
         dashboard = dashboard_server.Dashboard(
@@ -315,7 +324,8 @@ class _Daemon:
             sandbox=sandbox,
             doors=_Doors(api, gateway, egress, homes),
             turns=turn_service,
-            spec=homes.spec,
+            spec=configurations.spec,
+            seed=configurations.seeder.ensure,
             crash_limit=options.crash_limit,
             log=log,
         )
@@ -323,6 +333,7 @@ class _Daemon:
             loop = fleet_loop.FleetLoop(parts, tasks)
             await loop.ensure_manager()
             tasks.start("fleet", loop.run())
+            configurations.start(tasks)
             tasks.start(
                 "sweep",
                 sweep_loop.SweepLoop(store, mail, live_log, clock, options.live_days, log).run(),

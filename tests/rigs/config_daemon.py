@@ -138,7 +138,7 @@ class Configs:
             store, clock, repos, builder, expire_seconds=7 * 86_400.0, per_day=50
         )
         self.seeder = seeding.Seeder(
-            store, clock, repos, builder, files=self._seed_files, owner=lambda: 870_001
+            store, clock, repos, builder, files=self._seed_files, owner=lambda _: 870_001
         )
         self.builds = build_loop.BuildParts(
             store, clock, repos, builder, place.space, place.produce, log

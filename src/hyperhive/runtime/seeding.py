@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from hyperhive import ports
 from hyperhive.domain import agents, configuration, ids
-from hyperhive.services import agent_toml, deploying
+from hyperhive.services import agent_toml, deploying, lookup
 
 
 class Seeder:
@@ -24,7 +24,7 @@ class Seeder:
         builder: ports.Builder,
         *,
         files: Callable[[agents.Agent], Mapping[str, bytes]],
-        owner: Callable[[], int],
+        owner: Callable[[agents.Agent], int],
     ) -> None:
         self._store = store
         self._clock = clock
@@ -32,6 +32,7 @@ class Seeder:
         self._builder = builder
         self._files = files
         self._owner = owner
+        """Whose uid the proposed repositories belong to, given the manager."""
         self._one_at_a_time = asyncio.Lock()
 
     async def ensure(self, agent: agents.Agent) -> None:
@@ -39,8 +40,9 @@ class Seeder:
         async with self._one_at_a_time:
             if await self._store.read(lambda tx: tx.get_deployment(agent.id)) is not None:
                 return
+            manager = await self._store.read(lambda tx: lookup.require_named(tx, ids.MANAGER_NAME))
             files = self._files(agent)
-            commit = await self._repos.seed(agent.id, agent.name, files, self._owner())
+            commit = await self._repos.seed(agent.id, agent.name, files, self._owner(manager))
             begins = configuration.to_json(agent_toml.load(files))
             await self._store.write(
                 lambda tx: deploying.seed(

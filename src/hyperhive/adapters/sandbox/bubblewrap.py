@@ -102,6 +102,10 @@ class BubblewrapSandbox:
                 raise
             progress(f"{error.message}; agents get a read-only view of this host's /usr instead")
 
+    def base_path(self) -> pathlib.Path | None:
+        """The base root that agents get; None when they get a view of the host's own /usr."""
+        return self._base.path if self._view != "host" and self._base.is_built() else None
+
     async def root_view(self, run_dir: pathlib.Path) -> views.View:
         """Return the root that a sandbox of *run_dir* started now would get."""
         if self._view == "host" or (self._view == "auto" and not self._base.is_built()):

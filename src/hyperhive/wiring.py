@@ -1,0 +1,158 @@
+"""Builds what configurations need: repositories, builder, verbs, loops.
+
+Part of the composition root: besides `daemon` only this module knows adapters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final
+
+import structlog
+
+from hyperhive import ports, settings
+from hyperhive.adapters.agent_home import directories
+from hyperhive.adapters.builder import layers
+from hyperhive.adapters.config_repo import applied, git, importer, locks, producer
+from hyperhive.adapters.config_repo import meta as meta_repo
+from hyperhive.adapters.hive_home import build_space
+from hyperhive.adapters.sandbox import bubblewrap, one_shot
+from hyperhive.domain import agents, errors, ids
+from hyperhive.edges import build_logs, configuration_parts
+from hyperhive.runtime import build_loop, deploy_loop, lapse_loop, seeding, supervisor
+from hyperhive.services import card, effective, lookup, proposing, repositories, seeds
+
+DAY: Final = 86_400.0
+Log = structlog.typing.FilteringBoundLogger
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Host:
+    """What the daemon has built already."""
+
+    options: settings.Settings
+    store: ports.Store
+    clock: ports.Clock
+    processes: ports.Processes
+    sandbox: bubblewrap.BubblewrapSandbox
+    homes: directories.AgentHomes
+    log: Log
+
+
+class Configurations:
+    """All that turns commits into what agents run. Making it starts nothing."""
+
+    def __init__(self, host: Host) -> None:
+        home, store, clock = host.options.home, host.store, host.clock
+        own_git = git.Git(host.processes, never=[home / "proposed"])
+        held = locks.Locks(home / "run" / "locks")
+        one_shots = one_shots_of(host)
+        importing = importer.Importer(one_shots, own_git, clock, home / "run" / "import")
+        self._host = host
+        builder: ports.Builder = layers.LayersBuilder(
+            one_shots,
+            host.processes,
+            clock,
+            home=home,
+            base=host.sandbox.base_path,
+            env=settings.proxies(settings.environment()),
+        )
+        self._builder = builder
+        self._repos = applied.AppliedRepos(
+            home, git=own_git, locks=held, importer=importing, clock=clock
+        )
+        self._meta = meta_repo.MetaRepo(home, git=own_git, locks=held, clock=clock)
+        self._space = build_space.HomeBuildSpace(home)
+        self.proposing: Final = proposing.Proposing(
+            store,
+            clock,
+            self._repos,
+            builder,
+            expire_seconds=host.options.proposal_days * DAY,
+            per_day=host.options.proposals_per_day,
+        )
+        self.seeder: Final = seeding.Seeder(
+            store, clock, self._repos, builder, files=seeds.files, owner=host.homes.uid
+        )
+
+    def parts(self) -> configuration_parts.Parts:
+        """What the operator's verbs act on."""
+        store = self._host.store
+        return configuration_parts.Parts(
+            cards=card.Cards(store, self._repos),
+            proposing=self.proposing,
+            repositories=repositories.Repositories(store, self._repos, self._meta, _no_mirror),
+            build_logs=build_logs.BuildLogs(store, self._host.options.home / "build"),
+        )
+
+    def start(self, tasks: supervisor.Supervisor) -> None:
+        """Run the loops."""
+        host = self._host
+        parts = build_loop.BuildParts(
+            host.store,
+            host.clock,
+            self._repos,
+            self._builder,
+            self._space,
+            self._produce,
+            host.log,
+        )
+        tasks.start("builds", build_loop.BuildLoop(parts, tasks).run())
+        deploys = deploy_loop.DeployLoop(
+            host.store,
+            host.clock,
+            self._repos,
+            self._meta,
+            self._builder,
+            self.seeder,
+            host.log,
+            health_seconds=host.options.health_seconds,
+        )
+        tasks.start("deploys", deploys.run())
+        tasks.start("lapse", lapse_loop.LapseLoop(host.store, host.clock, host.log).run())
+
+    async def spec(self, agent: agents.Agent) -> ports.SandboxSpec:
+        """How to start an agent as its configuration says.
+
+        UNAVAILABLE when what was built for it is gone: a rebuild brings it back.
+        """
+        counts = await self._host.store.read(lambda tx: effective.current(tx, agent.id))
+        generation = None
+        if counts.generation_id is not None:
+            generation = await self._builder.find(counts.generation_id)
+            if generation is None:
+                raise errors.unavailable(
+                    f"cannot start {agent.name}: generation {counts.generation_id} is gone; "
+                    f"build it again with 'hive rebuild {agent.name}'"
+                )
+        return await self._host.homes.spec(
+            agent, generation=generation, configured=counts.configuration
+        )
+
+    async def _produce(self, requester: ids.PartyId, name: ids.AgentName) -> ports.Produce:
+        """The pack of a proposed repository, made in the sandbox of who asks for it."""
+        if requester in (ids.OPERATOR, ids.SYSTEM):
+            raise errors.invalid(
+                "cannot propose a commit: proposed repositories are the manager's; ask it to"
+            )
+        agent = await self._host.store.read(
+            lambda tx: lookup.require_agent(tx, ids.AgentId(requester))
+        )
+        if agent.sandbox is None:
+            raise errors.unavailable(
+                f"cannot import a commit: {agent.name}, who asks for it, is not running"
+            )
+        return producer.in_sandbox(self._host.sandbox, agent.id, agent.sandbox, name)
+
+
+def one_shots_of(host: Host) -> ports.OneShots:
+    """Throw-away sandboxes of this hive."""
+    return one_shot.BubblewrapOneShots(
+        host.processes,
+        scratch=host.options.home / "run" / "one-shot",
+        uid_base=host.options.uid_base,
+    )
+
+
+def _no_mirror() -> dict[str, Any]:
+    return {"configured": False, "url": "", "organisation": "", "repositories": []}

@@ -1,0 +1,209 @@
+"""Configuration in git, for real: the manager commits, the operator decides, the agent runs it.
+
+The real claude program in real sandboxes on the base root, real git, real packages; only the
+model is scripted. What the story says is what `git show` says afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.system import hive_process as hives
+
+from rigs import mcp_probe
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(420)]
+
+MAIL_BACK = {"tool": "mcp__hive__send", "input": {"to": "operator", "body": "{{last_result}}"}}
+
+
+def script(*steps: dict[str, Any]) -> str:
+    text = json.dumps(steps).replace("<", "\\u003c")
+    return f"<script>{text}</script>"
+
+
+def bash(command: str) -> dict[str, Any]:
+    return {"tool": "Bash", "input": {"command": command}}
+
+
+@pytest.fixture
+def hive(tmp_path: pathlib.Path, test_cache: pathlib.Path) -> Iterator[hives.HiveProcess]:
+    """A running hive on the base root whose model plays the scripts in its mail."""
+    with (
+        hives.scripted_model() as (url, key),
+        hives.hive(tmp_path / "home", test_cache, sandbox="base") as process,
+    ):
+        process.env |= {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": key}
+        process.start()
+        process.ask("spawn", "coder")
+        for name in ("manager", "coder"):
+            process.until(f"{name} idles", lambda name=name: idle(process, name))
+        yield process
+    assert hives.processes_of(tmp_path / "home") == []
+
+
+def idle(hive: hives.HiveProcess, name: str) -> bool:
+    row = hive.agent(name)
+    return row is not None and (row["phase"], row["turn_state"]) == ("running", "idle")
+
+
+def inbox(hive: hives.HiveProcess) -> list[str]:
+    return [row["body"] for row in hive.ask("inbox", "--all")["messages"]]
+
+
+def says(hive: hives.HiveProcess, name: str, *steps: dict[str, Any]) -> str:
+    """Let an agent play *steps* and mail its last result; that."""
+    seen = len(inbox(hive))
+    hive.ask("send", name, script(*steps, MAIL_BACK))
+
+    def report() -> str:
+        found = inbox(hive)
+        return found[0] if len(found) > seen else ""
+
+    return hive.until(f"{name} reports", report)
+
+
+def proposes(hive: hives.HiveProcess, shell: str, why: str) -> dict[str, Any]:
+    """The manager changes coder's files by *shell*, commits and proposes; the tool's answer."""
+    commands = f"set -e\ncd /agents/coder/config\n{shell}\ngit add -A\ngit commit -qm '{why}'\n"
+    steps = (
+        bash(f"({commands}) >/dev/null; git -C /agents/coder/config rev-parse HEAD"),
+        {
+            "tool": "mcp__hive__request_apply_commit",
+            "input": {"agent": "coder", "commit_ref": "{{last_result}}", "description": why},
+        },
+    )
+    return json.loads(says(hive, "manager", *steps))
+
+
+def approval(hive: hives.HiveProcess, number: int) -> dict[str, Any]:
+    rows = hive.call("approvals", limit=100)["approvals"]
+    return next(row for row in rows if row["id"] == number)
+
+
+def ends(hive: hives.HiveProcess, number: int, state: str) -> dict[str, Any]:
+    row = hive.until(
+        f"approval {number} ends",
+        lambda: (
+            (found := approval(hive, number))["state"] in ("deployed", "failed", "denied") and found
+        ),
+        180,
+    )
+    assert row["state"] == state, row
+    return row
+
+
+def built(hive: hives.HiveProcess, number: int) -> dict[str, Any]:
+    return hive.until(
+        f"approval {number} is built",
+        lambda: (c := hive.call("card", id=number))["proposal"]["build"] == "built" and c,
+        240,
+    )
+
+
+def git(repository: pathlib.Path, *words: str) -> str:
+    """What a person at the host sees (root's own repositories)."""
+    done = subprocess.run(
+        ["git", "-C", str(repository), *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"},
+    )
+    return done.stdout.strip()
+
+
+CONFIG = """\
+schema = 1
+description = "counts trees"
+
+[packages]
+apt = ["tree"]
+
+[mcp_servers.probe]
+command = "/usr/bin/python3"
+args = ["/opt/probe/server.py"]
+
+[files]
+"/opt/probe/server.py" = "server.py"
+"""
+
+
+def test_from_a_commit_to_a_tool_and_back(hive: hives.HiveProcess) -> None:
+    coder = hive.agent("coder")
+    assert coder is not None
+    applied = hive.home / "applied" / f"{coder['id']}.git"
+    server = pathlib.Path(mcp_probe.__file__).read_text()
+    before = says(hive, "coder", bash("command -v tree || echo no tree"))
+    assert before.strip() == "no tree"
+
+    # The manager proposes a package and an MCP server; it is built before anybody clicks.
+    write = f"cat > agent.toml <<'END'\n{CONFIG}END\ncat > server.py <<'END'\n{server}END"
+    asked = proposes(hive, write, "Give coder tree and a probe")
+    number, sha = asked["approval"], asked["sha"]
+    card = built(hive, number)
+    assert {effect["topic"] for effect in card["effects"]["changes"]} >= {"packages", "mcp", "files"}
+    assert card["proposal"]["sha"] == sha
+    hive.ask("approve", str(number))
+    ends(hive, number, "deployed")
+    hive.until("coder is back", lambda: idle(hive, "coder"))
+    assert "/usr/bin/tree" in says(hive, "coder", bash("command -v tree"))
+    seen = says(hive, "coder", {"tool": "mcp__probe__look", "input": {}})
+    assert "args" in seen, seen
+
+    # A broken proposal fails with its log, and coder still runs what it had.
+    broken = proposes(hive, 'sed -i \'s/"tree"/"no-such-package-at-all"/\' agent.toml', "Break it")
+    failed = ends(hive, broken["approval"], "failed")
+    assert "no-such-package-at-all" in failed["note"]
+    log = (hive.home / "build" / f"{broken['approval']}.log").read_text()
+    assert "no-such-package-at-all" in log
+    assert "/usr/bin/tree" in says(hive, "coder", bash("command -v tree"))
+
+    # A denial reaches the manager with its note.
+    denied = proposes(hive, "git reset -q --hard HEAD~1 && echo >> prompt.md", "Change the prompt")
+    built(hive, denied["approval"])
+    hive.ask("deny", str(denied["approval"]), "--note", "not like this")
+    ends(hive, denied["approval"], "denied")
+    hive.until(
+        "the manager hears of it",
+        lambda: any(
+            "not like this" in row["body"] and row["to"] == "manager"
+            for row in hive.ask("messages", "--limit", "200")["messages"]
+        ),
+    )
+
+    # A rollback brings the old state back, on the same road.
+    back = hive.call("rollback", agent="coder", tag="deployed/0")["id"]
+    built(hive, back)
+    hive.ask("approve", str(back))
+    ends(hive, back, "deployed")
+    hive.until("coder is back", lambda: idle(hive, "coder"))
+    assert says(hive, "coder", bash("command -v tree || echo no tree")).strip() == "no tree"
+
+    # And git tells it all.
+    tags = set(git(applied, "tag").split())
+    assert tags >= {
+        "deployed/0", f"proposal/{number}", f"approved/{number}", f"building/{number}",
+        f"deployed/{number}", f"failed/{broken['approval']}", f"denied/{denied['approval']}",
+        f"deployed/{back}",
+    }  # fmt: skip
+    assert git(applied, "rev-parse", f"deployed/{number}^{{commit}}") == sha
+    assert "no-such-package-at-all" in git(applied, "show", f"failed/{broken['approval']}")
+    assert "not like this" in git(applied, "show", f"denied/{denied['approval']}")
+    assert git(applied, "rev-parse", "main") == git(applied, "rev-parse", f"deployed/{back}^{{}}")
+    assert git(applied, "diff", "deployed/0", f"deployed/{back}") == ""
+    subjects = git(hive.home / "meta", "log", "--format=%s").splitlines()
+    assert f"deploy coder deployed/{number} {sha[:12]}" in subjects
+    assert not [line for line in subjects if f"/{broken['approval']} " in line]
+    seen_by_manager = says(
+        hive, "manager",
+        bash(f"cd /agents/coder/config && git fetch -q applied && git show -s deployed/{number} && "
+             "git -C /meta log --oneline | head -3"),
+    )  # fmt: skip
+    assert sha in seen_by_manager
