@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import ctypes
 import dataclasses
-import errno
 import fcntl
 import hashlib
 import json
@@ -31,6 +30,7 @@ from hyperhive.domain import errors
 
 KEY_DIGITS: Final = 32
 _ROUND: Final = 0.05
+_CAPABILITY: Final = "security.capability"
 _RAISED: Final = stat.S_ISUID | stat.S_ISGID
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -207,12 +207,8 @@ def seal(tree: pathlib.Path) -> None:
             continue
         if mode & _RAISED:
             path.chmod(stat.S_IMODE(mode) & ~_RAISED)
-        if stat.S_ISREG(mode):
-            try:
-                os.removexattr(path, "security.capability")
-            except OSError as error:
-                if error.errno not in (errno.ENODATA, errno.ENOTSUP):
-                    raise
+        if stat.S_ISREG(mode) and _CAPABILITY in os.listxattr(path):
+            os.removexattr(path, _CAPABILITY)
     tree.chmod(0o755)
 
 
