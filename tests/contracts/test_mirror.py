@@ -12,7 +12,7 @@ import pytest
 from hyperhive import ports
 from hyperhive.adapters.clock.system import SystemClock
 from hyperhive.adapters.mirror import place
-from hyperhive.adapters.mirror.forgejo import SECRET_NAME, ForgejoMirror
+from hyperhive.adapters.mirror.forgejo import ForgejoMirror
 from hyperhive.adapters.mirror.memory import MemoryMirror
 from hyperhive.adapters.process.host import HostProcesses
 from hyperhive.adapters.secrets.memory import MemorySecrets
@@ -141,7 +141,7 @@ async def _world(kind: str, root: pathlib.Path) -> AsyncIterator[_World]:
         forge.world.add_account("hive")
         secrets = MemorySecrets()
         token = forge.world.add_token("hive", "write:organization", "write:repository", "read:user")
-        await secrets.write(SECRET_NAME, token)
+        await secrets.write(ports.TOKEN_SECRET, token)
         mirror = ForgejoMirror(
             place.make(forge.url, ORG), secrets, HostProcesses(), SystemClock(), lambda _: None
         )

@@ -20,7 +20,14 @@ from hyperhive.ports.config_repo import (
 )
 from hyperhive.ports.host import Processes, ProcessResult, Secrets
 from hyperhive.ports.live_log import LiveEvent, LiveLog
-from hyperhive.ports.mirror import FORGE_WIDE, Fault, Mirror, MirrorError, MirrorTarget
+from hyperhive.ports.mirror import (
+    FORGE_WIDE,
+    TOKEN_SECRET,
+    Fault,
+    Mirror,
+    MirrorError,
+    MirrorTarget,
+)
 from hyperhive.ports.one_shot import OneShot, OneShots
 from hyperhive.ports.sandbox import (
     Bind,
@@ -39,6 +46,7 @@ from hyperhive.ports.time import Clock
 
 __all__ = [
     "FORGE_WIDE",
+    "TOKEN_SECRET",
     "Bind",
     "BuildLog",
     "BuildOrder",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from hyperhive.domain import errors
 from hyperhive.ports.sandbox import Finding
+
+TOKEN_SECRET: Final = "forge-token"  # noqa: S105 - the name of the secret
+"""Name of the account's token among the `Secrets`."""
 
 
 class Fault(enum.Enum):

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from hyperhive import ports
 from hyperhive.adapters.clock.manual import ManualClock
 from hyperhive.adapters.mirror import place
-from hyperhive.adapters.mirror.forgejo import SECRET_NAME, ForgejoMirror
+from hyperhive.adapters.mirror.forgejo import ForgejoMirror
 from hyperhive.adapters.process.host import HostProcesses
 from hyperhive.adapters.secrets.memory import MemorySecrets
 from rigs.forge.server import Forge
@@ -69,7 +69,7 @@ async def bench(
         forge.world.add_account("hive")
         token = forge.world.add_token("hive", *SCOPES)
         secrets = MemorySecrets()
-        await secrets.write(SECRET_NAME, token)
+        await secrets.write(ports.TOKEN_SECRET, token)
         notices: list[str] = []
         clock = ManualClock()
         mirror = ForgejoMirror(

@@ -17,8 +17,6 @@ from hyperhive.adapters.mirror import api, findings, git, refs
 from hyperhive.adapters.mirror.place import Place, checked
 from hyperhive.domain import errors
 
-SECRET_NAME: Final = "forge-token"  # noqa: S105 - the name of the file, not a secret
-
 _CLOSED: Final = {"private": True, "archived": False, "has_actions": False}
 """Held at every sync. Actions would run what agents write on the forge's runners."""
 _BARE: Final = {
@@ -246,7 +244,7 @@ class ForgejoMirror:
 
     async def _token(self) -> str:
         try:
-            token = ((await self._secrets.read(SECRET_NAME)) or "").strip()
+            token = ((await self._secrets.read(ports.TOKEN_SECRET)) or "").strip()
         except errors.HiveError as error:
             raise ports.MirrorError(ports.Fault.LOCAL, error.message) from error
         if not token:
@@ -258,7 +256,7 @@ class ForgejoMirror:
         if not token.isascii() or not token.isprintable() or " " in token:
             raise ports.MirrorError(
                 ports.Fault.UNAUTHORISED,
-                f"cannot mirror to {self._place.base}: the token in secrets/{SECRET_NAME} is "
-                "damaged; set it again with: hive forge set-token",
+                f"cannot mirror to {self._place.base}: the secret {ports.TOKEN_SECRET} is damaged; "
+                "set it again with: hive forge set-token",
             )
         return token
