@@ -1,4 +1,4 @@
-"""Write docs/generated/*.md from the code, so that these pages cannot be wrong.
+"""Write docs/generated/ from the code, so that these pages cannot be wrong.
 
 `tests/rules/test_references.py` fails while a page differs from what this would write.
 """
@@ -21,6 +21,7 @@ from hyperhive.cli import program
 from hyperhive.domain import access, agents, approvals, events, messages, turns
 from hyperhive.edges import action_table, params
 from hyperhive.edges.agent_api import tools
+from hyperhive.services import configuration_keys
 from hyperhive.wire import problems
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -33,12 +34,17 @@ def pages() -> dict[str, str]:
     made = {
         "actions.md": "".join(_actions()),
         "cli.md": "".join(_cli()),
+        "configuration.md": "".join(_configuration()),
         "events.md": "".join(_events()),
         "settings.md": "".join(_settings()),
         "states.md": "".join(_states()),
         "tools.md": "".join(_tools()),
     }
-    return {name: NOTICE + text.rstrip() + "\n" for name, text in made.items()}
+    schema = json.dumps(configuration_keys.json_schema(), indent=2) + "\n"
+    return {
+        **{name: NOTICE + text.rstrip() + "\n" for name, text in made.items()},
+        "agent.schema.json": schema,
+    }
 
 
 def _cell(text: str) -> str:
@@ -204,6 +210,29 @@ def _json(value: object) -> str:
     return json.dumps(value)
 
 
+def _configuration() -> Iterator[str]:
+    yield "# Keys of agent.toml\n\n"
+    yield (
+        "Schema 1; see [configuration](../configuration.md). No key is required but `command` of "
+        "an MCP server. Editors check the file with [agent.schema.json](agent.schema.json).\n\n"
+    )
+    tables = {key.path[:-1]: None for key in configuration_keys.KEYS}
+    for table in tables:
+        named = [word.replace(configuration_keys.ANY, "NAME") for word in table]
+        yield f"## `[{'.'.join(named)}]`\n\n" if table else "## At the top\n\n"
+        rows = [
+            [
+                f"`{'NAME' if key.path[-1] == configuration_keys.ANY else key.path[-1]}`",
+                key.kind.value,
+                key.meaning,
+                f"`{key.example}`",
+            ]
+            for key in configuration_keys.KEYS
+            if key.path[:-1] == table
+        ]
+        yield _table(["key", "takes", "meaning", "example"], rows)
+
+
 def _cli() -> Iterator[str]:
     yield "# The command line\n\n"
     yield _help([], program.root)
@@ -222,6 +251,9 @@ def _cli() -> Iterator[str]:
             command = program.root.get_command(click.Context(program.root), name)
             assert command is not None
             yield f"### hive {name}\n\n" + _help([name], command)
+            inner = command.commands if isinstance(command, click.Group) else {}
+            for word, below in inner.items():
+                yield f"#### hive {name} {word}\n\n" + _help([name, word], below)
 
 
 def _help(path: list[str], command: click.Command) -> str:

@@ -27,6 +27,7 @@ from hyperhive.services import (
     fleet,
     messaging,
     model_source,
+    named_secrets,
     overview,
     refusals,
     review,
@@ -259,6 +260,7 @@ def hive(tmp_path: pathlib.Path) -> Callable[[], contextlib.AbstractAsyncContext
                 live_log=live_log, log_file=lambda agent: tmp_path / f"{agent}.log",
                 sign_in_link=lambda: "http://127.0.0.1:1/sign-in#secret",
                 shutdown=shutdown, version="1.2", configuration=world.parts(),
+                secrets=named_secrets.NamedSecrets(store, MemorySecrets(), clock),
             )
         )  # fmt: skip
         async with contextlib.AsyncExitStack() as stack:

@@ -21,7 +21,8 @@ ASKED = {
     "interrupt", "retry", "turns", "logs", "watch", "subscribe", "sign-in-link", "model-source",
     "model-status", "recipients", "doctor", "version", "shutdown", "card", "build-log",
     "cancel-build", "history", "repositories", "config-files", "config-file", "compare",
-    "meta-log", "rollback", "rebuild", "inputs", "update-inputs",
+    "meta-log", "rollback", "rebuild", "inputs", "update-inputs", "set-secret", "secrets",
+    "delete-secret",
 }  # fmt: skip
 
 
@@ -307,5 +308,23 @@ def test_the_operator_writes_to_all_and_says_who_may(open_hive: Open) -> None:
             assert row["recipients"] == ["eve"]
             row = await hive.actions.call(hive.olga, "recipients", {"name": "bob", "only": None})
             assert row["recipients"] is None
+
+    asyncio.run(story())
+
+
+def test_a_secret_is_kept_and_never_said_again(open_hive: Open) -> None:
+    async def story() -> None:
+        async with open_hive() as hive:
+            said = [
+                await hive.actions.call(hive.olga, "set-secret", {"name": "x", "value": "s3cret"}),
+                await hive.actions.call(hive.olga, "secrets", {}),
+                await hive.actions.call(hive.olga, "delete-secret", {"name": "x"}),
+            ]
+            assert said[1]["secrets"] == [said[0]]
+            assert said[0]["name"] == "x"
+            assert "s3cret" not in repr(said)
+            with pytest.raises(errors.HiveError) as refused:
+                await hive.actions.call(hive.olga, "delete-secret", {"name": "x"})
+            assert refused.value.kind is errors.ErrorKind.NOT_FOUND
 
     asyncio.run(story())

@@ -20,6 +20,7 @@ from hyperhive.services import (
     fleet,
     messaging,
     model_source,
+    named_secrets,
     overview,
     refusals,
     review,
@@ -121,6 +122,7 @@ class Hive:
                     log_file=lambda agent: home / f"{agent}.log",
                     sign_in_link=lambda: self.page.sign_in_link(), shutdown=self._shutdown,
                     version="test", configuration=self.world.parts(),
+                    secrets=named_secrets.NamedSecrets(self.store, MemorySecrets(), clock),
                 )
             )
         )  # fmt: skip

@@ -59,6 +59,10 @@ VERBS: Final[dict[str, dict[str, tuple[str, str, str]]]] = {
         "spawn": ("approvals", "spawn", "Request an agent and approve it at once."),
         "request-spawn": ("approvals", "request_spawn", "Request an agent; decide later."),
     },
+    "Configurations": {
+        "config": ("config", "config", "Check configurations of agents, anywhere."),
+        "secret": ("secrets", "secret", "Set, list and delete the secrets that they name."),
+    },
     "This host": {
         "doctor": ("doctor", "doctor", "Say what this host can and cannot do, and how to mend it."),
         "completion": ("shell", "completion", "Print the completion script of a shell."),

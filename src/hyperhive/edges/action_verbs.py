@@ -14,7 +14,16 @@ from hyperhive import ports
 from hyperhive.domain import access, agents, approvals, errors, ids, messages
 from hyperhive.edges import action_params as params
 from hyperhive.edges import configuration_parts, live_view
-from hyperhive.services import fleet, lookup, messaging, model_source, overview, review, turns
+from hyperhive.services import (
+    fleet,
+    lookup,
+    messaging,
+    model_source,
+    named_secrets,
+    overview,
+    review,
+    turns,
+)
 from hyperhive.wire import views
 
 Json = dict[str, Any]
@@ -45,6 +54,7 @@ class Deps:
     sign_in_link: Callable[[], str]
     shutdown: Shutdown
     version: str
+    secrets: named_secrets.NamedSecrets
     configuration: configuration_parts.Parts | None = None
     """None: a hive whose agents have no configuration in git."""
 
