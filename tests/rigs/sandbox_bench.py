@@ -124,7 +124,7 @@ def open_source() -> Iterator[pathlib.Path]:
         skip = shutil.ignore_patterns("__pycache__", "node_modules")
         shutil.copytree(TESTS.parent / "src", top / "src", ignore=skip)
         (top / "rigs").mkdir()
-        for path in (TESTS / "rigs").glob("sandbox_*.py"):
+        for path in (TESTS / "rigs").glob("*.py"):
             shutil.copy(path, top / "rigs")
         for path in (top, *top.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)

@@ -37,10 +37,13 @@ def in_sandbox(
 
         async def run(*args: str, stdin: bytes = b"", output_limit: int = 65536) -> bytes:
             argv = ["git", "--no-replace-objects", "--no-optional-locks", "-C", repository, *args]
-            result = await sandbox.exec(
-                requester, identity, argv,
-                stdin=stdin, timeout=limits.seconds, output_limit=output_limit,
-            )  # fmt: skip
+            try:
+                result = await sandbox.exec(
+                    requester, identity, argv,
+                    stdin=stdin, timeout=limits.seconds, output_limit=output_limit,
+                )  # fmt: skip
+            except errors.HiveError as error:
+                raise errors.unavailable(f"cannot import {ref}: {error.message}") from error
             if result.code == 0:
                 return result.stdout
             said = escapes.visible(result.stderr.strip(), 300) or f"code {result.code}"
