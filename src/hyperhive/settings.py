@@ -11,6 +11,7 @@ import dataclasses
 import math
 import os
 import pathlib
+import re
 import tomllib
 import urllib.parse
 from collections.abc import Mapping
@@ -93,6 +94,10 @@ class Settings:
     """After this time a proposal that nobody decided has expired."""
     proposals_per_day: int = 50
     """How many requests one agent may make in 24 hours."""
+    forge_url: str = ""
+    """Root of the Forgejo that keeps a copy of every configuration; empty: there is none."""
+    forge_organisation: str = "agent-configs"
+    """The organisation there, which is kept private; made if it is missing."""
 
 
 ENVIRONMENT = {
@@ -104,6 +109,8 @@ ENVIRONMENT = {
     "HIVE_MODEL": "model",
     "HIVE_SANDBOX": "sandbox",
     "HIVE_ADMIN_GROUP": "admin_group",
+    "HIVE_FORGE_URL": "forge_url",
+    "HIVE_FORGE_ORGANISATION": "forge_organisation",
     "HIVE_UID_BASE": "uid_base",
     "HIVE_WARM_SECONDS": "warm_seconds",
     "HIVE_API_RETRIES": "api_retries",
@@ -243,6 +250,7 @@ def _check(settings: Settings) -> None:
             "cannot use the upstream (ANTHROPIC_BASE_URL): it is not a URL like "
             "https://api.anthropic.com"
         )
+    _check_forge(settings)
     if settings.memory_bytes < 256 * 1024**2:
         raise errors.invalid("cannot use memory_bytes below 268435456 (256 MiB): claude needs more")
     if not 0 < settings.cpus < math.inf:
@@ -268,6 +276,27 @@ def _proxy_url(text: str, source: str) -> str:
             "correct it, or start without it (SOCKS proxies cannot be used)"
         )
     return url
+
+
+def _check_forge(settings: Settings) -> None:
+    url = settings.forge_url
+    if url and not (_is_http(url) and url.isascii() and url.isprintable() and " " not in url):
+        raise errors.invalid(
+            "cannot use forge_url: it is not a URL like https://git.example.org or "
+            "http://127.0.0.1:3000"
+        )
+    parts = urllib.parse.urlsplit(url)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        # Not quoted: it may hold a password.
+        raise errors.invalid(
+            "cannot use forge_url: it must be the address alone, without a user, a query or a "
+            "fragment; the token is set with: hive forge set-token"
+        )
+    if not re.fullmatch(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*", settings.forge_organisation):
+        raise errors.invalid(
+            f"cannot use forge_organisation = {settings.forge_organisation[:60]!r}: use letters, "
+            "digits and single . _ - between them"
+        )
 
 
 def _is_http(url: str) -> bool:

@@ -62,6 +62,7 @@ VERBS: Final[dict[str, dict[str, tuple[str, str, str]]]] = {
     "Configurations": {
         "config": ("config", "config", "Check configurations of agents, anywhere."),
         "secret": ("secrets", "secret", "Set, list and delete the secrets that they name."),
+        "forge": ("forge", "forge", "Show how the forge's copy stands; set its token."),
     },
     "This host": {
         "doctor": ("doctor", "doctor", "Say what this host can and cannot do, and how to mend it."),

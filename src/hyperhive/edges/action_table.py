@@ -16,7 +16,7 @@ from hyperhive.edges import action_params as given
 from hyperhive.edges import action_verbs as verbs
 from hyperhive.edges import configuration_params as named
 from hyperhive.edges import configuration_verbs as configuring
-from hyperhive.edges import params, secret_verbs
+from hyperhive.edges import forge_verbs, params, secret_verbs
 
 Once = Callable[[verbs.Deps, access.Caller, Any], Awaitable[Any]]
 Many = Callable[[verbs.Deps, access.Caller, Any], AsyncIterator[Any]]
@@ -96,6 +96,8 @@ TABLE: Final[tuple[Action | Stream, ...]] = (
     Action("set-secret", secret_verbs.SetSecret, secret_verbs.set_secret),
     Action("secrets", given.Nothing, secret_verbs.list_secrets),
     Action("delete-secret", secret_verbs.OneSecret, secret_verbs.delete_secret),
+    Action("forge-status", given.Nothing, forge_verbs.status),
+    Action("set-forge-token", forge_verbs.SetToken, forge_verbs.set_token),
     Action("sign-in-link", given.Nothing, verbs.sign_in_link),
     Action("model-source", given.ModelSource, verbs.set_model_source),
     Action("model-status", given.Nothing, verbs.model_status),

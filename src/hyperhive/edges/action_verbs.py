@@ -18,6 +18,7 @@ from hyperhive.services import (
     fleet,
     lookup,
     messaging,
+    mirroring,
     model_source,
     named_secrets,
     overview,
@@ -56,6 +57,8 @@ class Deps:
     version: str
     secrets: named_secrets.NamedSecrets
     configuration: configuration_parts.Parts | None = None
+    """None: a hive whose agents have no configuration in git."""
+    forge: mirroring.Mirroring | None = None
     """None: a hive whose agents have no configuration in git."""
 
 
@@ -101,11 +104,13 @@ async def subscribe(deps: Deps, _: access.Caller, given: params.Subscribe) -> As
 
 
 async def doctor(deps: Deps, _: access.Caller, __: params.Nothing) -> Json:
-    """What this host can and cannot do for sandboxes."""
+    """What this host can and cannot do for sandboxes, and how the forge is."""
+    found = await deps.sandbox.probe()
+    if deps.forge is not None:
+        found = [*found, *await deps.forge.findings()]
     return {
         "findings": [
-            {**dataclasses.asdict(finding), "severity": finding.severity.value}
-            for finding in await deps.sandbox.probe()
+            {**dataclasses.asdict(finding), "severity": finding.severity.value} for finding in found
         ]
     }
 
