@@ -3,8 +3,8 @@
     python benchmarks/broker.py [--quick] [--json]
 
 The broker runs in a process of its own; this one is 64 senders and 1, 100 or 1000 receivers
-on unix sockets. Rounds of all engines are interleaved, and medians are compared: on a busy
-machine only the ratios mean something.
+on unix sockets. The engines take turns in slices of a tenth of a second, first one and then the
+other, and each slice is compared with its neighbour: on a busy machine only ratios mean something.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import engines
 
 ENGINES = ("log, sends only", "log, every step", "store")
-KINDS = ("sent_rates", "rates", "sends", "delivered", "acknowledged", "told")
+KINDS = ("sent_rates", "sent_cpu", "rates", "delivered", "acknowledged", "told")
 SENDERS = 64
+SLICE = 512
+"""Messages that one engine sends before it is the other's turn."""
 WAKES = 50
 """Single messages in each round."""
 BODY = "x" * 200
@@ -85,52 +87,73 @@ async def start(engine: str, receivers: int, directory: pathlib.Path) -> AsyncIt
         await process.wait()
 
 
-async def send_and_wake(broker: Broker, count: int) -> float:
-    """Send *count* messages to parked receivers, who are told and park again: per second."""
-    left = iter(range(count))
-    parked = len(broker.receivers)
-
-    async def sender(number: int, link: Link) -> None:
-        for message in left:
-            await link.ask("send", number, parked + message % parked, BODY)
+@asynccontextmanager
+async def parked(broker: Broker) -> AsyncIterator[None]:
+    """All receivers are parked, and park again whenever they are told of mail."""
+    told = [0] * len(broker.receivers)
+    ending = False
 
     async def receiver(number: int, link: Link) -> None:
         seen = 0
-        for _ in range(number, count, parked):
-            seen = await link.ask("wait", parked + number, seen)
-            told[number] = True
-            if done:
-                return
+        while not ending:
+            seen = await link.ask("wait", len(told) + number, seen)
+            told[number] += 1
 
-    done = False
-    told = dict.fromkeys(range(min(parked, count)), False)
     async with asyncio.TaskGroup() as group:
-        receivers = [
-            group.create_task(receiver(number, link))
-            for number, link in enumerate(broker.receivers)
-        ]
-        await asyncio.sleep(0.3 if parked < 500 else 1.0)  # all are parked
-        async with asyncio.TaskGroup() as senders:
-            before = time.perf_counter()
-            for number, link in enumerate(broker.senders):
-                senders.create_task(sender(number, link))
-        seconds = time.perf_counter() - before
-        # Several messages may be one wake-up, so some wait for more than came.
-        done = True
-        while not all(task.done() for task in receivers):
-            for number, task in enumerate(receivers):
+        tasks = [group.create_task(receiver(*each)) for each in enumerate(broker.receivers)]
+        await asyncio.sleep(0.3 if len(told) < 500 else 1.0)
+        yield
+        ending = True
+        while not all(task.done() for task in tasks):
+            for number, task in enumerate(tasks):
                 if not task.done():
-                    await broker.senders[0].ask("send", 0, parked + number, BODY)
+                    await broker.senders[0].ask("send", 0, len(told) + number, BODY)
             await asyncio.sleep(0.05)
-    assert all(told.values())
-    return count / seconds
+    assert all(told)
 
 
-async def throughput(broker: Broker, count: int) -> tuple[float, list[float], list[float]]:
-    """Send *count* messages, lease and acknowledge each: per second, sends and deliveries in s."""
+async def send_slice(broker: Broker, first: int) -> tuple[float, float]:
+    """Send a slice to the parked receivers in turn: messages per second, and CPU µs of each."""
+    left = iter(range(first, first + SLICE))
+    receivers = len(broker.receivers)
+
+    async def sender(number: int, link: Link) -> None:
+        for message in left:
+            await link.ask("send", number, receivers + message % receivers, BODY)
+
+    used, before = broker.cpu_seconds(), time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for number, link in enumerate(broker.senders):
+            group.create_task(sender(number, link))
+    seconds = time.perf_counter() - before
+    return SLICE / seconds, (broker.cpu_seconds() - used) / SLICE * 1e6
+
+
+async def measure_sends(brokers: dict[str, Broker], slices: int, results: dict[str, dict]) -> None:
+    """Sends to parked receivers, slice by slice; who begins changes, for the caches' sake."""
+    async with AsyncExitStack() as stack:
+        for broker in brokers.values():
+            await stack.enter_async_context(parked(broker))
+            await send_slice(broker, 0)  # warm up
+            await send_slice(broker, 0)
+        for number in range(slices):
+            for engine in in_turn(brokers, number):
+                rate, cpu = await send_slice(brokers[engine], number * SLICE)
+                results[engine]["sent_rates"].append(rate)
+                results[engine]["sent_cpu"].append(cpu)
+
+
+def in_turn(brokers: dict[str, Broker], number: int) -> list[str]:
+    """The engines, another one first each time."""
+    engines_ = list(brokers)
+    first = number % len(engines_)
+    return engines_[first:] + engines_[:first]
+
+
+async def throughput(broker: Broker, count: int) -> tuple[float, list[float]]:
+    """Send *count* messages, lease and acknowledge each: per second, and deliveries in s."""
     sent: dict[int, float] = {}
     got: dict[int, float] = {}
-    sends: list[float] = []
     left = iter(range(count))
 
     async def sender(number: int, link: Link) -> None:
@@ -138,7 +161,6 @@ async def throughput(broker: Broker, count: int) -> tuple[float, list[float], li
             before = time.perf_counter()
             to = message % len(broker.receivers)
             identifier = await link.ask("send", number, to, BODY)
-            sends.append(time.perf_counter() - before)
             sent[identifier] = before
 
     async def receiver(number: int, link: Link) -> None:
@@ -155,7 +177,7 @@ async def throughput(broker: Broker, count: int) -> tuple[float, list[float], li
         for number, link in enumerate(broker.senders):
             group.create_task(sender(number, link))
     seconds = time.perf_counter() - before
-    return count / seconds, sends, [got[i] - sent[i] for i in sent if i in got]
+    return count / seconds, [got[i] - sent[i] for i in sent if i in got]
 
 
 async def wake(broker: Broker, number: int) -> tuple[float, float]:
@@ -193,18 +215,8 @@ def at(times: list[float], share: float) -> float:
     return sorted(times)[min(len(times) - 1, int(len(times) * share))] * 1000
 
 
-async def measure(receivers: int, rounds: int, count: int, directory: pathlib.Path) -> dict:
-    results: dict[str, dict] = {
-        engine: {
-            "sent_rates": [],
-            "rates": [],
-            "sends": [],
-            "delivered": [],
-            "acknowledged": [],
-            "told": [],
-        }
-        for engine in ENGINES
-    }
+async def measure(receivers: int, rounds: int, slices: int, directory: pathlib.Path) -> dict:
+    results: dict[str, dict] = {engine: {kind: [] for kind in KINDS} for engine in ENGINES}
     commits: list[float] = []
     async with AsyncExitStack() as stack:
         brokers = {
@@ -213,20 +225,20 @@ async def measure(receivers: int, rounds: int, count: int, directory: pathlib.Pa
             )
             for number, engine in enumerate(ENGINES)
         }
+        sending = {engine: brokers[engine] for engine in (ENGINES[0], "store")}
+        await measure_sends(sending, slices, results)
         for broker in brokers.values():
-            await throughput(broker, count // 4)  # warm up
-        for _ in range(rounds):
+            await throughput(broker, SLICE)  # warm up
+        for number in range(rounds):
             commits += commit_times(directory, 100)
-            for engine, broker in brokers.items():
-                results[engine]["sent_rates"].append(await send_and_wake(broker, count))
-                rate, sends, delivered = await throughput(broker, count)
+            for engine in in_turn(brokers, number):
+                rate, delivered = await throughput(brokers[engine], SLICE)
                 results[engine]["rates"].append(rate)
-                results[engine]["sends"] += sends
                 results[engine]["delivered"] += delivered
             for message in range(WAKES):
                 # In turn, message by message: a disk's mood changes within a second.
-                for engine, broker in brokers.items():
-                    acknowledged, told = await wake(broker, message % receivers)
+                for engine in in_turn(brokers, message):
+                    acknowledged, told = await wake(brokers[engine], message % receivers)
                     results[engine]["acknowledged"].append(acknowledged)
                     results[engine]["told"].append(told)
         idle = await park(brokers["store"])
@@ -237,10 +249,9 @@ async def measure(receivers: int, rounds: int, count: int, directory: pathlib.Pa
         "idle_cpu_percent": idle[1],
         "engines": {
             engine: {
-                "sent_per_second": statistics.median(got["sent_rates"]),
+                "sent_per_second": statistics.median(got["sent_rates"] or [0]),
+                "sent_cpu_us": statistics.mean(got["sent_cpu"] or [0]),
                 "handled_per_second": statistics.median(got["rates"]),
-                "send_p50_ms": at(got["sends"], 0.5),
-                "send_p99_ms": at(got["sends"], 0.99),
                 "delivered_p50_ms": at(got["delivered"], 0.5),
                 "delivered_p99_ms": at(got["delivered"], 0.99),
                 "one_send_p50_ms": at(got["acknowledged"], 0.5),
@@ -250,9 +261,9 @@ async def measure(receivers: int, rounds: int, count: int, directory: pathlib.Pa
             for engine, got in results.items()
         },
         "ratios": {
-            "sent_to_log": ratio(results, "sent_rates", "log, sends only"),
-            "handled_to_log_sends_only": ratio(results, "rates", "log, sends only"),
-            "handled_to_log_every_step": ratio(results, "rates", "log, every step"),
+            "sent_to_log": compare(results, "sent_rates", "log, sends only"),
+            "handled_to_log_sends_only": compare(results, "rates", "log, sends only"),
+            "handled_to_log_every_step": compare(results, "rates", "log, every step"),
             "wake_to_own_commit": at(results["store"]["told"], 0.5)
             / at(results["store"]["acknowledged"], 0.5),
             "wake_to_log_commit": at(results["store"]["told"], 0.5)
@@ -261,10 +272,10 @@ async def measure(receivers: int, rounds: int, count: int, directory: pathlib.Pa
     }
 
 
-def ratio(results: dict[str, dict], rates: str, to: str) -> float:
-    """The median of the ratios of the rounds: neighbours in time share the machine's mood."""
+def compare(results: dict[str, dict], rates: str, to: str) -> list[float]:
+    """Lower quartile, median and upper quartile of the ratios of neighbours in time."""
     pairs = zip(results["store"][rates], results[to][rates], strict=True)
-    return statistics.median(mine / its for mine, its in pairs)
+    return statistics.quantiles((mine / its for mine, its in pairs), n=4, method="inclusive")
 
 
 async def park(broker: Broker) -> tuple[float, float]:
@@ -288,25 +299,31 @@ async def park(broker: Broker) -> tuple[float, float]:
 def show(result: dict) -> None:
     print(f"\n{result['receivers']} parked receivers, {SENDERS} senders")
     print(
-        f"{'':16} {'sent/s':>7} {'handled/s':>9} {'delivered p50/p99':>18} "
+        f"{'':16} {'sent/s':>7} {'CPU µs':>7} {'handled/s':>9} {'delivered p50/p99':>18} "
         f"{'one send':>9} {'wake p50/p99 ms':>16}"
     )
     for engine, got in result["engines"].items():
         print(
-            f"{engine:16} {got['sent_per_second']:7.0f} {got['handled_per_second']:9.0f} "
+            f"{engine:16} {got['sent_per_second']:7.0f} {got['sent_cpu_us']:7.0f} "
+            f"{got['handled_per_second']:9.0f} "
             f"{got['delivered_p50_ms']:9.2f}/{got['delivered_p99_ms']:8.2f} "
             f"{got['one_send_p50_ms']:9.2f} {got['wake_p50_ms']:8.2f}/{got['wake_p99_ms']:7.2f}"
         )
     ratios = result["ratios"]
     print(
-        f"store to log: sent {ratios['sent_to_log']:.0%}; leased and acknowledged "
-        f"{ratios['handled_to_log_every_step']:.0%} of a log of every step, "
-        f"{ratios['handled_to_log_sends_only']:.0%} of a log of sends only\n"
+        f"store to log: sent {spread(ratios['sent_to_log'])}; leased and acknowledged "
+        f"{spread(ratios['handled_to_log_every_step'])} of a log of every step, "
+        f"{spread(ratios['handled_to_log_sends_only'])} of a log of sends only\n"
         f"wake {ratios['wake_to_own_commit']:.2f} x one durable send, "
         f"{ratios['wake_to_log_commit']:.2f} x one to the log; "
         f"fdatasync {result['commit_p50_ms']:.2f} ms; "
         f"{result['memory_mb']:.0f} MB and {result['idle_cpu_percent']:.1f} % CPU with all parked"
     )
+
+
+def spread(quartiles: list[float]) -> str:
+    low, middle, high = quartiles
+    return f"{middle:.0%} ({low:.0%} to {high:.0%})"
 
 
 def main() -> None:
@@ -322,12 +339,12 @@ def main() -> None:
         engine, receivers, directory = options.serve
         asyncio.run(engines.serve(engine, int(receivers), pathlib.Path(directory)))
         return
-    rounds, count = (5, 1500) if options.quick else (9, 2000)
+    rounds, slices = (4, 24) if options.quick else (9, 60)
     directory = pathlib.Path(tempfile.mkdtemp(prefix="hive-broker-"))
     results = []
     try:
         for receivers in options.receivers:
-            results.append(asyncio.run(measure(receivers, rounds, count, directory)))
+            results.append(asyncio.run(measure(receivers, rounds, slices, directory)))
             if not options.json:
                 show(results[-1])
     finally:
