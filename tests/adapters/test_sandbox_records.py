@@ -39,8 +39,10 @@ def test_what_another_hive_removes_meanwhile_is_no_error(
     (tmp_path / "runs" / "other").write_text(str(tmp_path))
     listed = list((tmp_path / "runs").iterdir())
     (tmp_path / "runs" / "other").unlink()
-    monkeypatch.setattr(pathlib.Path, "iterdir", lambda _: iter(listed))
-    records.Registry(tmp_path / "runs").note(AGENT, tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(pathlib.Path, "iterdir", lambda _: iter(listed))
+        records.Registry(tmp_path / "runs").note(AGENT, tmp_path)
+    assert records.Registry(tmp_path / "runs").find(AGENT) == tmp_path
 
 
 def test_a_directory_that_cannot_be_made_is_a_refusal_and_no_bug(tmp_path: pathlib.Path) -> None:

@@ -41,6 +41,7 @@ def test_every_route_that_shows_or_changes_the_hive_needs_a_session(tmp_path: Pa
 
 def test_no_get_changes_anything() -> None:
     changing = {"sign_in", "sign_out", "act"}
+    assert changing <= {route.serve.__name__ for route in routes.TABLE}
     for route in routes.TABLE:
         assert (route.serve.__name__ in changing) == (route.method == "POST"), route
 

@@ -92,7 +92,7 @@ def test_a_bug_is_a_reference_for_the_client_and_a_traceback_for_the_log(
     async def story() -> None:
         async with serve() as (_, _, connect):
             client = await connect()
-            for number, method in enumerate(["bug", "surrogate"]):
+            for number, method in enumerate(["bug", "surrogate", "reset"]):
                 await client.send(id=number, method=method)
                 answer = await client.read()
                 assert answer["error"]["kind"] == "bug"

@@ -35,6 +35,8 @@ class Echo:
                 self.ended += 1
         if method == "bug":
             raise KeyError("secret detail")
+        if method == "reset":
+            raise ConnectionResetError("somebody far away hung up")
         if method == "refuse":
             raise errors.conflict(f"cannot: {line.body['text']}")
         if method == "surrogate":

@@ -162,6 +162,8 @@ def test_the_secret_is_in_no_row_no_fact_and_no_picture():
         source = await desk.load(api_key="key-of-environment")
         await source.set(OLGA, "api_key", KEY)
         tables = desk.store.tables
+        assert tables.facts
+        assert tables.values
         for text in (str(tables.facts), str(tables.values), repr(source.current())):
             assert KEY not in text
             assert "key-of-environment" not in text

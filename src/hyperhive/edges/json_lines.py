@@ -271,7 +271,9 @@ class _Connection:
                 return
             await self._send(key, "result", result)
         except ConnectionError:
-            pass  # The peer is gone; the reader sees it too and ends the connection.
+            # The peer is gone, which the reader sees too, or else it was no connection to it.
+            if not self._writer.is_closing():
+                await self._send_bug(key)
         except Exception:  # noqa: BLE001 - the request boundary: a bug ends one request only
             await self._send_bug(key)
         finally:
