@@ -11,7 +11,7 @@ import pytest
 from hyperhive.adapters.secrets.memory import MemorySecrets
 from hyperhive.domain import agents, configuration, deployments, errors, ids, proposals
 from hyperhive.domain.configuration import Configuration, McpServer
-from hyperhive.services import effective, named_secrets, turns
+from hyperhive.services import effective, model_source, named_secrets, overview, turns
 
 NOW = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
 CLOCK = McpServer("clock", args=("-z",), env={"A": "b"}, secrets={"TOKEN": "clock-token"})
@@ -201,5 +201,54 @@ def test_hosts_of_the_configuration_come_on_top(make_desk):
         ask = effective.reach(desk.store, ("a.example",))
         assert await ask(bob.id) == ("a.example", "b.example")
         assert await ask(cleo.id) == ("a.example",)
+
+    asyncio.run(story())
+
+
+async def row_of(desk, name: str):
+    """The agent's row as the page shows it."""
+
+    async def no_demo() -> str:
+        raise AssertionError("no demo here")
+
+    source = model_source.ModelSource(desk.store, MemorySecrets(), "https://up", no_demo)
+    shown = overview.Overview(
+        desk.store, source, hive="test", version="1", model="m-1", refused=desk.refused
+    )
+    rows = await desk.store.read(shown.agent_rows)
+    return next(row for row in rows if row["name"] == name)
+
+
+def test_the_row_of_an_agent_shows_its_servers_and_its_trouble(make_desk):
+    async def story():
+        desk = make_desk()
+        bob = await desk.agent("bob")
+        two = {"clock": CLOCK, "dead": McpServer("x")}
+        await deploy(desk, bob, Configuration(model="m-2", mcp_servers=two))
+        row = await row_of(desk, "bob")
+        assert row["model"] == "m-2"
+        assert [one["status"] for one in row["mcp_servers"]] == ["unknown", "unknown"]
+        assert len(row["trouble"]) == 1 and "hive secret set clock-token" in row["trouble"][0]
+        told = [{"name": "clock", "status": "connected"}, {"name": "dead", "status": "failed"},
+                {"name": "other", "status": "failed"}]  # fmt: skip
+        before = desk.store.number()
+        await desk.fleet.report_servers(bob.id, told)
+        await desk.fleet.report_servers(bob.id, told)
+        assert desk.store.number() == before + 1, "the same again is no fact"
+        row = await row_of(desk, "bob")
+        assert row["mcp_servers"] == told[:2], "only servers of the configuration are shown"
+
+    asyncio.run(story())
+
+
+def test_one_broken_configuration_does_not_take_the_page_from_the_others(make_desk):
+    async def story():
+        desk = make_desk()
+        await deploy(desk, await desk.agent("bob"), Configuration(), configuration={"schema": 9})
+        await desk.agent("cleo")
+        broken = await row_of(desk, "bob")
+        assert "its schema is 9" in broken["trouble"][0]
+        assert broken["recipients"] == []
+        assert (await row_of(desk, "cleo"))["trouble"] == []
 
     asyncio.run(story())

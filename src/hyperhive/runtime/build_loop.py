@@ -173,13 +173,14 @@ class BuildLoop:
         agent, before = begun
         with parts.space.open_log(proposal.approval) as log:
             try:
-                generation, made = await self._make(proposal, agent, before, log)
+                generation, reading = await self._make(proposal, agent, log)
             except errors.HiveError as error:
                 log.line(error.message)
                 await self._fail(proposal.approval, error.message)
                 return
             log.line(f"built {generation.id}")
-        done = effects.effects(before, made)
+        made = agent_toml.accept(reading)
+        done = effects.effects(before, made, reading.warnings)
 
         def work(tx: ports.Tx) -> None:
             row = building.require_proposal(tx, proposal.approval)
@@ -194,13 +195,15 @@ class BuildLoop:
         self,
         proposal: proposals.Proposal,
         agent: agents.Agent,
-        before: configuration.Configuration | None,
         log: ports.BuildLog,
-    ) -> tuple[ports.Generation, configuration.Configuration]:
+    ) -> tuple[ports.Generation, agent_toml.Reading]:
         parts = self._parts
         source = await parts.space.fresh(proposal.approval)
         await parts.repos.export(agent.id, proposal.sha, str(source))
-        made = agent_toml.load(await parts.space.read(source))
+        reading = agent_toml.examine(await parts.space.read(source))
+        made = agent_toml.accept(reading)
+        for warning in reading.warnings:
+            log.line(f"warning: {warning}")
         deployed = await parts.store.read(lambda tx: tx.get_deployment(agent.id))
         known = None
         if deployed is not None and deployed.generation:
@@ -215,7 +218,7 @@ class BuildLoop:
             lock={} if known is None else known.lock,
             fresh=proposal.origin is Origin.REBUILD,
         )
-        return await parts.builder.build(order, log.line), made
+        return await parts.builder.build(order, log.line), reading
 
     def _begin(
         self, approval: ids.ApprovalId

@@ -39,7 +39,7 @@ class Reading:
 
 def parse(text: str, *, where: str = configuration.FILE_NAME) -> Configuration:
     """Read the text of one ``agent.toml``; `HiveError` INVALID lists everything that is wrong."""
-    return _accept(read(text.encode("utf-8", "surrogatepass"), where=where))
+    return accept(read(text.encode("utf-8", "surrogatepass"), where=where))
 
 
 def load(files: Mapping[str, bytes]) -> Configuration:
@@ -47,7 +47,7 @@ def load(files: Mapping[str, bytes]) -> Configuration:
 
     `HiveError` INVALID lists everything that is wrong.
     """
-    return _accept(examine(files))
+    return accept(examine(files))
 
 
 def read(content: bytes, *, where: str = configuration.FILE_NAME) -> Reading:
@@ -80,7 +80,8 @@ def _reading(reader: _Reader, made: Configuration | None) -> Reading:
     return Reading(None if found else made, found, tuple(reader.warnings))
 
 
-def _accept(reading: Reading) -> Configuration:
+def accept(reading: Reading) -> Configuration:
+    """What was read; `HiveError` INVALID lists everything that is wrong."""
     if reading.configuration is not None:
         return reading.configuration
     raise errors.invalid(problems.explain(reading.problems))

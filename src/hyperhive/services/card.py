@@ -16,7 +16,7 @@ from typing import Any, Final
 from hyperhive import ports
 from hyperhive.domain import approvals, configuration, errors, ids, proposals
 from hyperhive.ports import config_repo
-from hyperhive.services import file_changes, line_diff, visible
+from hyperhive.services import file_changes, line_diff, named_secrets, visible
 from hyperhive.wire import views
 
 TEXT_TOTAL: Final = 4_000_000
@@ -46,6 +46,8 @@ class Rows:
     proposal: proposals.Proposal | None
     bases: tuple[tuple[str, str], ...]
     """Name and commit, the one that is deployed first."""
+    missing_secrets: tuple[str, ...] = ()
+    """Named by the proposal's configuration, not set on this host."""
 
     def find_base(self, name: str) -> str | None:
         """The commit of that base; None is the empty tree."""
@@ -81,6 +83,7 @@ class Cards:
             "base": base,
             "files": [],
             "effects": dict(rows.proposal.effects) if rows.proposal else {},
+            "missing_secrets": list(rows.missing_secrets),
             "description": visible.show_text(rows.approval.description),
             "requested_by": rows.approval.requested_by_name,
             "digest": rows.approval.digest,
@@ -231,7 +234,8 @@ def _look(tx: ports.ReadTx, approval_id: int) -> Rows:
         bases.append(("approved", approved.sha))
     if earlier:
         bases.append(("previous", earlier[0].sha))
-    return Rows(approval, proposal, tuple(bases))
+    made = configuration.from_json(proposal.configuration)
+    return Rows(approval, proposal, tuple(bases), tuple(named_secrets.missing(tx, made)))
 
 
 def _is_approved(tx: ports.ReadTx, proposal: proposals.Proposal) -> bool:

@@ -34,12 +34,14 @@ class Problem:
 
 
 def explain(problems: Sequence[Problem]) -> str:
-    """All of *problems* as one message, a line each."""
+    """All of *problems* as one message, a line each; a single one is the whole message."""
+    if len(problems) == 1:
+        return f"cannot use this configuration: {problems[0]}"
     lines = [str(problem) for problem in problems[:PROBLEMS_SHOWN]]
     if len(problems) > PROBLEMS_SHOWN:
         lines.append(f"and {len(problems) - PROBLEMS_SHOWN} more")
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return f"cannot use this configuration: {count}; mend and try again\n" + "\n".join(lines)
+    count = len(problems)
+    return f"cannot use this configuration: {count} problems; mend all\n" + "\n".join(lines)
 
 
 def dotted(path: Sequence[str | int]) -> str:

@@ -26,12 +26,15 @@ OFF_UNLESS_NAMED: Final = frozenset({"WebFetch", "WebSearch", "Task"})
 Change = dict[str, Any]
 
 
-def effects(before: Configuration | None, after: Configuration) -> dict[str, Any]:
+def effects(
+    before: Configuration | None, after: Configuration, warnings: Iterable[object] = ()
+) -> dict[str, Any]:
     """What going from *before* to *after* does; None is an agent without a configuration.
 
     ``changes`` is a list of ``{"topic", "change": "added"|"removed"|"changed", "name", "before",
     "after", "weight": "risk"|"notice"}``, risks first and then by topic; ``before`` and ``after``
-    are texts or null. ``risks`` counts the risky ones.
+    are texts or null. ``risks`` counts the risky ones. ``warnings`` are those of reading *after*
+    (`agent_toml.Reading`), as texts.
     """
     old = Configuration() if before is None else before
     changes = [
@@ -47,7 +50,11 @@ def effects(before: Configuration | None, after: Configuration) -> dict[str, Any
         *_texts(old, after),
     ]
     changes.sort(key=lambda one: (one["weight"] != RISK, TOPICS.index(one["topic"]), one["name"]))
-    return {"changes": changes, "risks": sum(one["weight"] == RISK for one in changes)}
+    return {
+        "changes": changes,
+        "risks": sum(one["weight"] == RISK for one in changes),
+        "warnings": [str(warning) for warning in warnings],
+    }
 
 
 def _entry(topic: str, name: str, before: str | None, after: str | None, weight: str) -> Change:

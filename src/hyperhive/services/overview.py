@@ -6,8 +6,27 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hyperhive import ports
-from hyperhive.domain import agents, approvals, events, ids, messages, proposals
-from hyperhive.services import lookup, metering, model_source, recipients, refusals, turns
+from hyperhive.domain import (
+    agents,
+    approvals,
+    configuration,
+    errors,
+    events,
+    ids,
+    messages,
+    proposals,
+)
+from hyperhive.services import (
+    effective,
+    lookup,
+    mcp_servers,
+    metering,
+    model_source,
+    named_secrets,
+    recipients,
+    refusals,
+    turns,
+)
 from hyperhive.wire import views
 
 MESSAGES_SHOWN = 200
@@ -72,15 +91,26 @@ class Overview:
         ``gateway`` is what passed the model gateway for it since the daemon started, and
         ``refused`` what the egress proxy did not let it reach; ``recipients`` are the agents
         that it may write to, null for all. ``deployment`` is the configuration that it runs,
-        null without one; ``pausing`` says that it waits after a failed turn.
+        null without one; ``pausing`` says that it waits after a failed turn. ``trouble`` are
+        sentences about its configuration, empty when all is well, and ``mcp_servers`` are the
+        extra servers as its harness saw them last.
         """
         unread = tx.count_queued(ids.PartyId(agent.id))
+        try:
+            configured = effective.current(tx, agent.id).configuration
+            trouble = named_secrets.explain_missing(named_secrets.missing(tx, configured))
+            listed = recipients.names(tx, agent.id)
+        except errors.HiveError as error:
+            # One agent's row must not take the page from the others.
+            configured, trouble, listed = configuration.Configuration(), [error.message], []
         return views.agent_view(agent, unread) | {
-            "model": agent.model or self._model,
+            "model": agent.model or configured.model or self._model,
             "gateway": self._meter.view(agent.id),
             "refused": self._refused.view(agent.id),
             "pausing": turns.is_pausing(tx, agent.id),
-            "recipients": recipients.names(tx, agent.id),
+            "recipients": listed,
+            "mcp_servers": mcp_servers.view(tx, agent.id, configured),
+            "trouble": trouble,
             "deployment": self._deployment(tx, agent.id),
         }
 
