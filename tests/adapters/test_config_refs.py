@@ -130,6 +130,17 @@ def drop_packed(shelf: Shelf, chance: random.Random) -> str | None:
     return None
 
 
+def garble_packed(shelf: Shelf, chance: random.Random) -> str | None:
+    shelf.git("pack-refs", "--all")
+    path = shelf.path / "packed-refs"
+    if path.exists():
+        content = bytearray(path.read_bytes())
+        at = chance.randrange(len(content))
+        content[at : at + chance.randint(1, 80)] = b"\0" * chance.randint(1, 80)
+        path.write_bytes(content)
+    return None
+
+
 def lock_everything(shelf: Shelf, chance: random.Random) -> str | None:
     for ref in ("HEAD", "packed-refs", "config", f"refs/tags/{some_tag(shelf, chance).name}"):
         shelf.write(f"{ref}.lock", b"")
@@ -171,8 +182,8 @@ def add(shelf: Shelf, chance: random.Random) -> str | None:
     return f"refs/{name}"
 
 
-MILD = [delete, delete_main, truncate, delete_all, drop_packed, lock_everything, break_head,
-        main_behind]  # fmt: skip
+MILD = [delete, delete_main, truncate, delete_all, drop_packed, garble_packed, lock_everything,
+        break_head, main_behind]  # fmt: skip
 HARD = [main_aside, move, point_nowhere, add]
 
 

@@ -43,6 +43,8 @@ class Export:
         self._alone = asyncio.Lock()
         self._shown: dict[ids.AgentName, ids.AgentId] = {}
         """Copies that are known to be up to date."""
+        self._meta_shown = ""
+        """The commit of meta whose files are known to be there."""
 
     def mark(self, agent: ids.AgentId) -> None:
         """Note that the repository of *agent* may have changed."""
@@ -65,7 +67,8 @@ class Export:
                         self.mark(agent)
                         raise
             names = [name for _, name, _ in agents]
-            self._shown = {name: self._shown[name] for name in names}
+            for name in self._shown.keys() - names:
+                del self._shown[name]
             await asyncio.to_thread(_configure, applied, sorted(names))
             await self._copy_meta()
 
@@ -129,15 +132,15 @@ class Export:
         """Bring the files to what main says, each by a rename: no reader sees half of one."""
         repository = refs.Repository(self._git, copy)
         main = (await repository.read()).commits.get(rules.MAIN)
-        files = await repository.files(main) if main else []
+        if not main or main == self._meta_shown:
+            return
+        files = await repository.files(main)
         contents = await repository.objects(sorted({file.blob for file in files}))
         await asyncio.to_thread(
             _replace_files, work_tree, {file.path: contents[file.blob][1] for file in files}
         )
-        if main:
-            await self._git.run(
-                copy, "read-tree", "--reset", main, work_tree=work_tree, lock_fd=lock
-            )
+        await self._git.run(copy, "read-tree", "--reset", main, work_tree=work_tree, lock_fd=lock)
+        self._meta_shown = main
 
 
 def _make_open(*directories: pathlib.Path) -> None:

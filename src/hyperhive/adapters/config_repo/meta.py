@@ -3,13 +3,15 @@
 A work tree of ours alone with ``hive.lock``. A deploy is staged, then committed with a trailer
 by which it is found again, so that its log has each successful deploy once. All work is
 serialised by one lock; every call begins from what is committed, so what an earlier one left
-in the index or the files does not matter.
+in the index or the files does not matter. But what was staged whole is committed as it was:
+it is what was built.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import pathlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
@@ -63,6 +65,8 @@ class MetaRepo:
         self._render = render
         self._relock = relock
         self._repository = refs.Repository(git, self._path)
+        self._staged = self._path / "hive-staged"
+        """What `prepare` staged whole: `_staging`. Never of more than one deploy."""
 
     async def sync(self, entries: Sequence[ports.MetaEntry], message: str) -> str | None:
         """See `ports.Meta`."""
@@ -77,7 +81,9 @@ class MetaRepo:
         """See `ports.Meta`."""
         async with self._writing() as (lock, main):
             before = await self._entries(main)
-            await self._stage(hive_lock.replace(before, entry), before, main, lock)
+            entries = hive_lock.replace(before, entry)
+            tree = await self._stage(entries, before, main, lock)
+            await asyncio.to_thread(self._staged.write_text, _staging(entries, main, tree))
 
     async def finalize(self, entry: ports.MetaEntry, approval: ids.ApprovalId, message: str) -> str:
         """See `ports.Meta`. Needs no `prepare`: what that staged is rendered again."""
@@ -87,8 +93,14 @@ class MetaRepo:
                 await self._restore(main, lock)
                 return done
             before = await self._entries(main)
-            tree = await self._stage(hive_lock.replace(before, entry), before, main, lock)
-            return await self._commit(tree, main, hive_lock.deploy_message(message, approval), lock)
+            entries = hive_lock.replace(before, entry)
+            tree = await self._find_staged(entries, main)
+            if tree is None:
+                tree = await self._stage(entries, before, main, lock)
+            text = hive_lock.deploy_message(message, approval)
+            made = await self._commit(tree, main, text, lock)
+            await self._restore(made, lock)
+            return made
 
     async def abort(self) -> None:
         """See `ports.Meta`."""
@@ -166,6 +178,20 @@ class MetaRepo:
         )
         return tree.decode("ascii").strip()
 
+    async def _find_staged(
+        self, entries: Sequence[ports.MetaEntry], main: str | None
+    ) -> str | None:
+        """The tree that `prepare` has staged for exactly *entries* on top of *main*."""
+        try:
+            content = await asyncio.to_thread(self._staged.read_text, "ascii", "replace")
+        except FileNotFoundError:
+            return None
+        tree = content.rpartition("\n")[2]
+        if content != _staging(entries, main, tree):
+            return None
+        found = await self._repository.sizes([tree])
+        return tree if found.get(tree, ("",))[0] == "tree" else None
+
     async def _add(self, paths: Collection[str], lock: int) -> None:
         if paths:
             stdin = "".join(f"{path}\0" for path in sorted(paths)).encode()
@@ -182,6 +208,8 @@ class MetaRepo:
         return sha
 
     async def _restore(self, main: str | None, lock: int) -> None:
+        """Make index and files those of *main*; nothing is staged then."""
+        await asyncio.to_thread(self._staged.unlink, missing_ok=True)
         args = ["--empty"] if main is None else ["-u", "--reset", main]
         await self._git.run(self._path, "read-tree", *args, work_tree=self._work_tree, lock_fd=lock)
 
@@ -199,6 +227,12 @@ class MetaRepo:
             if hive_lock.deploy_of(fields.message) == approval:
                 return name
         return None
+
+
+def _staging(entries: Sequence[ports.MetaEntry], main: str | None, tree: str) -> str:
+    """What was staged, for whom, on top of what."""
+    digest = hashlib.sha256(hive_lock.render(entries)).hexdigest()
+    return f"{digest}\n{main or ''}\n{tree}"
 
 
 def _make(work_tree: pathlib.Path) -> None:

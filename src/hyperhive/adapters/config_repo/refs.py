@@ -19,6 +19,8 @@ from hyperhive.adapters.config_repo import git_objects, rules
 from hyperhive.domain import errors, ids
 
 HEAD: Final = b"ref: refs/heads/main\n"
+_PACKED_REF: Final = re.compile(rb"(?!0{40})[0-9a-f]{40} refs/[!-~]+\n")
+_PACKED: Final = re.compile(rb"# pack-refs with:[a-z -]*\n|\^[0-9a-f]{40}\n|" + _PACKED_REF.pattern)
 _LOOSE: Final = re.compile(rb"(?!0{40})[0-9a-f]{40}\s*|ref: refs/[^\0]+")
 
 
@@ -197,14 +199,18 @@ def tag_objects(
 def mend(repository: pathlib.Path) -> None:
     """Remove refs that are no refs (a lost write leaves them empty), and set HEAD right. Blocks.
 
-    Only under the lock. A name in ``packed-refs`` shows through again; what is missing then is
-    made again by who knows what it was.
+    Only under the lock. One broken line of ``packed-refs`` would hold up every git. What is
+    missing then is made again by who knows what it was.
     """
+    packed = repository / "packed-refs"
+    if packed.is_file():
+        lines = packed.read_bytes().splitlines(keepends=True)
+        if not all(_PACKED.fullmatch(line) for line in lines):
+            # Without its first line, which would promise that all is sorted and peeled.
+            _put(packed, b"".join(line for line in lines if _PACKED_REF.fullmatch(line)))
     head = repository / "HEAD"
     if not head.is_file() or head.read_bytes() != HEAD:
-        fresh = repository / "HEAD.lock"
-        fresh.write_bytes(HEAD)
-        fresh.rename(head)
+        _put(head, HEAD)
     for top, _, files in os.walk(repository / "refs"):
         for name in files:
             path = pathlib.Path(top, name)
@@ -212,6 +218,12 @@ def mend(repository: pathlib.Path) -> None:
                 content = stream.read(4096)
             if _LOOSE.fullmatch(content) is None:
                 path.unlink()
+
+
+def _put(path: pathlib.Path, content: bytes) -> None:
+    fresh = path.with_name(f"{path.name}.lock")
+    fresh.write_bytes(content)
+    fresh.rename(path)
 
 
 def sync(*directories: pathlib.Path) -> None:
