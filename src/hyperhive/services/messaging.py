@@ -313,4 +313,8 @@ def _get(tx: ports.ReadTx, message: int) -> Message | None:
 
 def _is_text(text: str) -> bool:
     """Whether *text* can be stored: no NUL, no lone surrogate."""
-    return "\x00" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\x00" not in text
