@@ -50,6 +50,8 @@ class Verbs:
         assert caller == access.operator("page")
         if name == "bug":
             raise ZeroDivisionError("secret detail of a bug")
+        if name == "reset":
+            raise ConnectionResetError("secret detail of a bug")
         if name == "turns" and self.turns is not None:
             return {"turns": self.turns}
         if name not in LOOKING:

@@ -138,12 +138,13 @@ class Dashboard:
         except web.HTTPException as error:
             detail = f"cannot answer {request.method} here: {error.reason}"
             return _problem(error.status, error.reason.lower(), detail)
-        except ConnectionError:
-            raise  # The browser left; there is nobody to answer.
         except Exception as error:
             if request.get(streams.STREAMING):
                 # The answer has begun; aiohttp logs the error and drops the connection.
                 raise
+            gone = request.transport is None or request.transport.is_closing()
+            if isinstance(error, ConnectionError) and gone:
+                raise  # The browser left; there is nobody to answer.
             reference = secrets.token_hex(4)
             self._log.error(
                 "page_request_failed",
