@@ -22,7 +22,7 @@ ASKED = {
     "model-status", "recipients", "doctor", "version", "shutdown", "card", "build-log",
     "cancel-build", "history", "repositories", "config-files", "config-file", "compare",
     "meta-log", "rollback", "rebuild", "inputs", "update-inputs", "set-secret", "secrets",
-    "delete-secret",
+    "delete-secret", "forge-status", "set-forge-token",
 }  # fmt: skip
 
 

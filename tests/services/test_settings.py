@@ -32,6 +32,10 @@ def test_defaults_need_nothing(tmp_path):
         ('sandbox = "docker"', "use auto, base or host"),
         ("memory_bytes = 1", "256 MiB"),
         ("\x00", "hive.toml: it is not TOML.*move it away"),
+        ('forge_url = "git.example"', "forge_url: it is not a URL"),
+        ('forge_url = "ftp://git.example"', "forge_url: it is not a URL"),
+        ('forge_url = "https://git.example/?x=1"', "address alone"),
+        ('forge_organisation = "a/b"', "forge_organisation = 'a/b'"),
         ("uid_base = -5", "uid_base = -5: use 65536"),
         ("uid_base = 4294967290", "to 2000000000"),
         ("warm_seconds = nan", "warm_seconds = nan: use 0 or more"),
@@ -84,4 +88,11 @@ def test_proxies_come_from_the_hosts_variables_and_small_letters_win(tmp_path):
 def test_a_proxy_that_cannot_be_used_is_named_but_not_quoted(tmp_path, proxy):
     with pytest.raises(errors.HiveError, match="proxy from HTTPS_PROXY: it is not") as caught:
         settings.load({"HTTPS_PROXY": proxy}, {"home": tmp_path})
+    assert "hidden" not in caught.value.message
+
+
+def test_a_forge_url_with_a_password_is_refused_and_not_quoted(tmp_path):
+    env = {"HIVE_FORGE_URL": "https://hive:hidden@git.example"}
+    with pytest.raises(errors.HiveError, match="set-token") as caught:
+        settings.load(env, {"home": tmp_path})
     assert "hidden" not in caught.value.message
