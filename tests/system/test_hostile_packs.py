@@ -112,6 +112,7 @@ def _cut(data: bytes) -> Iterator[bytes]:
     return (data[begin : begin + 2**20] for begin in range(0, len(data), 2**20))
 
 
+@pytest.mark.timeout(SECONDS + 60)
 def test_mutated_packs(bench: import_bench.ImportBench) -> None:
     """What is accepted is whole and what was asked for; all else is refused in words."""
     begin, count, accepted = time.monotonic(), 0, 0

@@ -43,7 +43,10 @@ def in_sandbox(
                     stdin=stdin, timeout=limits.seconds, output_limit=output_limit,
                 )  # fmt: skip
             except errors.HiveError as error:
-                raise errors.unavailable(f"cannot import {ref}: {error.message}") from error
+                raise errors.unavailable(
+                    f"cannot import {ref}: {error.message}; a history may have "
+                    f"{limits.pack_bytes} bytes and take {limits.seconds:g} s"
+                ) from error
             if result.code == 0:
                 return result.stdout
             said = escapes.visible(result.stderr.strip(), 300) or f"code {result.code}"
