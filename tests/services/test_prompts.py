@@ -43,7 +43,7 @@ def test_every_tool_that_the_prompts_name_is_one(make_desk):
     async def story():
         desk = make_desk()
         text = prompts.render(await desk.agent("manager"), hive="h", pronouns="x")
-        named = set(re.findall(r"`([a-z]+_[a-z_]+)`", text)) - {"approval_resolved"}
+        named = set(re.findall(r"`([a-z]+_[a-z_]+)`", text)) - {"approval_resolved", "wait_seconds"}
         assert named <= {tool.name for tool in tools.TOOLS}
 
     asyncio.run(story())
