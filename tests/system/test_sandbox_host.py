@@ -14,7 +14,7 @@ import pytest
 
 from hyperhive import ports
 from hyperhive.adapters.process import host, memory
-from hyperhive.adapters.sandbox import base_root, bubblewrap, cgroups, probe
+from hyperhive.adapters.sandbox import base_root, bubblewrap, cgroups, probe, programs
 from hyperhive.domain import errors, ids
 from rigs.sandbox_bench import ROOT, RealBench, SystemClock, private_home
 from rigs.sandbox_stories import TALK, shows
@@ -35,7 +35,7 @@ Components: main
 
 
 def test_a_missing_bubblewrap_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bubblewrap, "PLACES", ("/nowhere",))
+    monkeypatch.setattr(programs, "PLACES", ("/nowhere",))
 
     async def story(bench: RealBench) -> None:
         with pytest.raises(errors.HiveError, match="apt-get install bubblewrap") as caught:
@@ -43,7 +43,7 @@ def test_a_missing_bubblewrap_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         assert caught.value.kind is errors.ErrorKind.UNAVAILABLE
         broken = [f for f in await bench.sandbox.probe() if f.severity is ports.Severity.BROKEN]
         assert [f.topic for f in broken] == ["bubblewrap"]
-        assert broken[0].remedy == bubblewrap.INSTALL
+        assert broken[0].remedy == programs.INSTALL
 
     with private_home() as top:
         RealBench(top, "host").tell(story)

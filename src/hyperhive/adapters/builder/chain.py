@@ -38,6 +38,10 @@ class Parts:
     shelf: shelf.Shelf
     generations: generations.Generations
     inputs: inputs_file.Inputs
+    building: list[Build] = dataclasses.field(default_factory=list["Build"])
+    """Builds at work: what they have found or made must not be collected."""
+    steady: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
+    """Held while layers go to or from the shelf, so that none goes that was just found."""
 
 
 def npm_key() -> str:
@@ -58,9 +62,23 @@ class Build:
         self._base = self._inputs.base()
         self._layers: list[shelf.Layer] = []
         self._lock: dict[str, object] = {}
+        self._generation = ""
+
+    @property
+    def needs(self) -> set[str]:
+        """The keys of what this build lies on so far, and the generation that comes of it."""
+        made = {self._generation} if self._generation else set[str]()
+        return made | {layer.key for layer in self._layers}
 
     async def run(self) -> ports.Generation:
         """Make what is missing and return the generation, written down."""
+        self._parts.building.append(self)
+        try:
+            return await self._run()
+        finally:
+            self._parts.building.remove(self)
+
+    async def _run(self) -> ports.Generation:
         built_from = self._inputs.word()
         packages = self._order.configuration.packages
         if packages.apt:
@@ -81,6 +99,7 @@ class Build:
                 lock=self._lock,
             )
         )
+        self._generation = made.id
         self._log(f"generation {made.id[:12]} is ready")
         return await asyncio.to_thread(self._parts.generations.keep, made)
 
@@ -120,25 +139,37 @@ class Build:
             found = self._shelf.find(shelf.key_of(*wanted, pins))
             if found is not None:
                 request = found.key
-        layer = self._shelf.find(request)
-        if layer is None:
+        if not await self._take(request):
             async with self._shelf.alone(request):
-                layer = self._shelf.find(request)
-                if layer is None:
+                if not await self._take(request):
                     self._log(f"{kind}: installing {' '.join(sorted(names))}")
                     async with self._shelf.workshop(request) as place:
-                        new_pins, new_more = await make(names, place)
+                        made = await make(names, place)
                         await self._bench.check_size(place)
-                        key = shelf.key_of(*wanted, new_pins)
-                        layer = await asyncio.to_thread(
-                            self._shelf.keep, place / "root", key, kind, new_pins, new_more
-                        )
-                        await asyncio.to_thread(self._shelf.resolve, request, layer)
+                        key = shelf.key_of(*wanted, made[0])
+                        await self._keep(place / "root", key, kind, made, request)
         else:
             self._log(f"{kind}: {' '.join(sorted(names))} (built before)")
-        self._layers.append(layer)
+        layer = self._layers[-1]
         self._lock[kind] = dict(layer.pins)
         self._lock |= layer.more
+
+    async def _take(self, key: str) -> bool:
+        """Put the layer of that key on the chain; whether it is there."""
+        async with self._parts.steady:
+            layer = self._shelf.find(key)
+            if layer is not None:
+                self._layers.append(layer)
+            return layer is not None
+
+    async def _keep(
+        self, tree: pathlib.Path, key: str, kind: str, made: _Made, request: str
+    ) -> None:
+        """Put a new layer on the shelf, and on the chain."""
+        async with self._parts.steady:
+            layer = await asyncio.to_thread(self._shelf.keep, tree, key, kind, *made)
+            await asyncio.to_thread(self._shelf.resolve, request, layer)
+            self._layers.append(layer)
 
     def _pins(self, kind: str) -> tuple[dict[str, str], dict[str, Any]]:
         """Return the pins of the lock, unless newer versions are wanted."""
@@ -186,7 +217,7 @@ class Build:
                     f"the archive no longer has {name} {version}, which the lock names (now "
                     f"{found[name]}); update the agent to take newer versions"
                 )
-        await asyncio.to_thread(_tidy, place / "root")
+        await asyncio.to_thread(tidy, place / "root")
         return found, {}
 
     async def _index(self, base: pathlib.Path, configuration: str) -> shelf.Layer:
@@ -291,16 +322,14 @@ class Build:
         }
         key = shelf.key_of(parent, "files", content)
         async with self._shelf.alone(key):
-            layer = self._shelf.find(key)
-            if layer is None:
+            if not await self._take(key):
                 async with self._shelf.workshop(key) as place:
                     tree = place / "root"
                     tree.mkdir(mode=0o755)
                     lowers = self._roots() or ()
                     await asyncio.to_thread(targets.lay, files, source, tree, lowers)
-                    layer = await asyncio.to_thread(self._shelf.keep, tree, key, "files", {})
+                    await self._keep(tree, key, "files", ({}, {}), key)
         self._log(f"files: {len(files)}")
-        self._layers.append(layer)
 
 
 async def _proxies(processes: ports.Processes) -> list[str]:
@@ -325,7 +354,7 @@ def _prefix(tree: pathlib.Path, prefix: str) -> pathlib.Path:
     return made
 
 
-def _tidy(tree: pathlib.Path) -> None:
+def tidy(tree: pathlib.Path) -> None:
     """Remove what an installation leaves; never through a link that a package has made."""
     for name in _LEFTOVERS:
         made = tree

@@ -108,14 +108,16 @@ class LayersBuilder:
 
     async def collect(self, keep: Collection[str]) -> int:
         """Forget what neither *keep* nor any agent's link needs; bytes freed."""
-        return await asyncio.to_thread(self._collect, keep)
+        async with self._parts.steady:
+            building = {key for build in self._parts.building for key in build.needs}
+            return await asyncio.to_thread(self._collect, keep, building)
 
     # --- parts --------------------------------------------------------------------------
 
-    def _collect(self, keep: Collection[str]) -> int:
-        kept = {*keep, *self._generations.current().values()}
+    def _collect(self, keep: Collection[str], building: Collection[str]) -> int:
+        kept = {*keep, *building, *self._generations.current().values()}
         freed = self._generations.forget(kept)
-        needed: set[str] = set()
+        needed = set(building)
         for generation in self._generations.all():
             found = self._generations.find(generation)
             if found is not None:

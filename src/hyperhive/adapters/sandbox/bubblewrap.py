@@ -24,6 +24,7 @@ from hyperhive.adapters.sandbox import (
     layers,
     log_keeper,
     logs,
+    merged,
     orders,
     pids,
     probe,
@@ -35,10 +36,6 @@ from hyperhive.adapters.sandbox import (
 )
 from hyperhive.domain import agents, errors, ids
 
-INSTALL: Final = "apt-get install bubblewrap"
-MINIMUM_VERSION: Final = (0, 8)
-PLACES: Final = ("/usr/bin", "/usr/local/bin", "/bin", "/run/current-system/sw/bin")
-"""Where bwrap is looked for; not in PATH, which is the caller's."""
 _END_TIMEOUT: Final = 10.0
 """How long a killed tree may take to be gone; the kernel needs milliseconds."""
 
@@ -66,6 +63,7 @@ class BubblewrapSandbox:
         self._clock = clock
         self._view = view
         self._base = base_root.BaseRoot(processes, clock, cache, build_env or {})
+        self._merged = cache / "merged"
         self._runs = records.Registry(cache / "runs")
         self._limits = limits or cgroups.Cgroups()
         self._log_keeper = log_keeper.LogKeeper()
@@ -73,9 +71,6 @@ class BubblewrapSandbox:
         self._overlays: dict[int, bool] = {}
         """By file system: whether it can hold the writable layer of an overlay."""
         self._filter = seccomp.build()
-
-    install_command = INSTALL
-    minimum_version = MINIMUM_VERSION
 
     # --- the host -----------------------------------------------------------------------
 
@@ -108,7 +103,7 @@ class BubblewrapSandbox:
 
     async def root_view(self, run_dir: pathlib.Path) -> views.View:
         """Return the root that a sandbox of *run_dir* started now would get."""
-        if self._view == "host" or (self._view == "auto" and not self._base.is_built()):
+        if self._view == "host" or (self._view == "auto" and self.base_path() is None):
             return views.View(None, overlay=False)
         if not self._base.is_built():
             raise errors.unavailable(
@@ -135,9 +130,11 @@ class BubblewrapSandbox:
             return await self._start(spec)
 
     async def _start(self, spec: ports.SandboxSpec) -> ports.Started:
-        bwrap = self.find_bwrap()
+        bwrap = programs.find_bwrap()
         spec.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         view = await self.root_view(spec.run_dir)
+        if spec.lowers:
+            view = await asyncio.to_thread(merged.equip, view, spec, self._merged)
         self._runs.note(spec.agent, spec.run_dir)
         options = views.options(view, spec)
         async with self._remains.alone(spec.run_dir) as lock:
@@ -271,10 +268,6 @@ class BubblewrapSandbox:
 
     # --- parts --------------------------------------------------------------------------
 
-    def find_bwrap(self) -> str:
-        """Return where bwrap is; `HiveError` UNAVAILABLE says how to install it."""
-        return find_bwrap()
-
     def _check(self, spec: ports.SandboxSpec) -> None:
         euid = os.geteuid()
         if euid == 0 and spec.uid < 1:
@@ -363,17 +356,6 @@ class BubblewrapSandbox:
 
     def _exit_code(self, agent: ids.AgentId) -> int | None:
         return records.read_exit_code(self._runs.find(agent))
-
-
-def find_bwrap() -> str:
-    """Return where bwrap is; `HiveError` UNAVAILABLE says how to install it."""
-    for place in PLACES:
-        path = pathlib.Path(place, "bwrap")
-        if os.access(path, os.X_OK):
-            return str(path)
-    raise errors.unavailable(
-        f"cannot start a sandbox: bubblewrap is not installed; as root run: {INSTALL}"
-    )
 
 
 @contextlib.contextmanager

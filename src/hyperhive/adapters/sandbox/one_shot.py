@@ -24,11 +24,11 @@ from typing import Final
 
 from hyperhive import ports
 from hyperhive.adapters.sandbox import (
-    bubblewrap,
     cgroups,
     layers,
     orders,
     pids,
+    programs,
     seccomp,
     views,
 )
@@ -185,7 +185,7 @@ class BubblewrapOneShots:
         self, order: ports.OneShot, timeout: float
     ) -> AsyncIterator[orders.OneShotOrder]:
         """Make all that a run needs on disk, and remove it."""
-        bwrap = bubblewrap.find_bwrap()
+        bwrap = programs.find_bwrap()
         self._count += 1
         name = f"one-shot-{os.getpid()}-{self._count}"
         ordinary = os.geteuid() != 0

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
 from hyperhive import ports
-from hyperhive.adapters.sandbox import base_root, cgroups
+from hyperhive.adapters.sandbox import base_root, cgroups, programs
 from hyperhive.domain import errors, ids
 
 if TYPE_CHECKING:
@@ -80,13 +80,13 @@ async def _bubblewrap(
     sandbox: bubblewrap.BubblewrapSandbox, processes: ports.Processes
 ) -> ports.Finding:
     try:
-        path = sandbox.find_bwrap()
+        path = programs.find_bwrap()
         said = (await processes.run([path, "--version"])).stdout.decode("utf-8", "replace").strip()
     except errors.HiveError as error:
-        return ports.Finding("bubblewrap", BROKEN, error.message, sandbox.install_command)
+        return ports.Finding("bubblewrap", BROKEN, error.message, programs.INSTALL)
     version = tuple(int(word) for word in re.findall(r"\d+", said)[:2])
-    if version < sandbox.minimum_version:
-        wanted = ".".join(map(str, sandbox.minimum_version))
+    if version < programs.MINIMUM_VERSION:
+        wanted = ".".join(map(str, programs.MINIMUM_VERSION))
         text = f"{said} at {path} is older than {wanted}"
         return ports.Finding("bubblewrap", BROKEN, text, "use Debian 12, Ubuntu 24.04 or newer")
     return ports.Finding("bubblewrap", OK, f"{said} at {path}")
@@ -97,7 +97,7 @@ async def _user_namespaces(
 ) -> ports.Finding:
     """Try them as agents need them: without privileges, also when we are root."""
     drop = ["setpriv", f"--reuid={_PROBE_UID}", f"--regid={_PROBE_UID}", "--clear-groups"]
-    command = [sandbox.find_bwrap(), "--unshare-user", "--unshare-pid", "--unshare-net",
+    command = [programs.find_bwrap(), "--unshare-user", "--unshare-pid", "--unshare-net",
                "--ro-bind", "/", "/", "--proc", "/proc", "/bin/true"]  # fmt: skip
     result = await processes.run([*(drop if os.geteuid() == 0 else []), *command])
     if result.code == 0:

@@ -14,11 +14,26 @@ from hyperhive import ports
 from hyperhive.adapters.sandbox import orders
 from hyperhive.domain import errors
 
+INSTALL: Final = "apt-get install bubblewrap"
+MINIMUM_VERSION: Final = (0, 8)
+PLACES: Final = ("/usr/bin", "/usr/local/bin", "/bin", "/run/current-system/sw/bin")
+"""Where bwrap is looked for; not in PATH, which is the caller's."""
 START_TIMEOUT: Final = 20.0
 ENTRY_TIMEOUT: Final = 15.0
 _HERE: Final = pathlib.Path(__file__).parent
 _ANSWER_BYTES: Final = 4096
 _SAID_BYTES: Final = 1024**2
+
+
+def find_bwrap() -> str:
+    """Return where bwrap is; `HiveError` UNAVAILABLE says how to install it."""
+    for place in PLACES:
+        path = pathlib.Path(place, "bwrap")
+        if os.access(path, os.X_OK):
+            return str(path)
+    raise errors.unavailable(
+        f"cannot start a sandbox: bubblewrap is not installed; as root run: {INSTALL}"
+    )
 
 
 class Programs:
