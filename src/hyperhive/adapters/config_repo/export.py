@@ -123,7 +123,8 @@ class Export:
                 await self._git.init(copy, work_tree=work_tree)
                 await self._open_to_all(copy, lock)
                 await asyncio.to_thread(_make_readable, copy)
-                (copy / OWNER).write_text("meta\n", encoding="ascii")
+                # The last of it: without it the copy is made anew.
+                await asyncio.to_thread(_replace, copy / OWNER, b"meta\n", self._top)
             await asyncio.to_thread(refs.mend, copy)
             await self._bring(self._meta, copy, lock)
             await self._write_files(copy, work_tree, lock)
