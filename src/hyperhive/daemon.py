@@ -264,7 +264,7 @@ class _Daemon:
         )
         homes = _homes(options, provision.locate(options.cache))
         configurations = wiring.Configurations(
-            wiring.Host(options, store, clock, processes, sandbox, homes, log)
+            wiring.Host(options, store, clock, processes, sandbox, homes, kept, log)
         )
         api = agent_server.AgentApi(
             turns=turn_service,
@@ -299,6 +299,7 @@ class _Daemon:
                 version=hyperhive.__version__,
                 secrets=named,
                 configuration=configurations.parts(),
+                forge=configurations.forge,
             )
         )
         dashboard = dashboard_server.Dashboard(

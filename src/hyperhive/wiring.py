@@ -6,7 +6,7 @@ Part of the composition root: besides `daemon` only this module knows adapters.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -16,11 +16,20 @@ from hyperhive.adapters.builder import layers
 from hyperhive.adapters.config_repo import applied, git, importer, locks, producer
 from hyperhive.adapters.config_repo import meta as meta_repo
 from hyperhive.adapters.hive_home import build_space
+from hyperhive.adapters.mirror import forgejo, place
 from hyperhive.adapters.sandbox import bubblewrap, one_shot
 from hyperhive.domain import agents, errors, ids
 from hyperhive.edges import build_logs, configuration_parts
-from hyperhive.runtime import build_loop, deploy_loop, lapse_loop, seeding, supervisor
-from hyperhive.services import card, effective, lookup, proposing, repositories, seeds
+from hyperhive.runtime import (
+    build_loop,
+    deploy_loop,
+    lapse_loop,
+    mirror_loop,
+    mirror_targets,
+    seeding,
+    supervisor,
+)
+from hyperhive.services import card, effective, lookup, mirroring, proposing, repositories, seeds
 
 DAY: Final = 86_400.0
 Log = structlog.typing.FilteringBoundLogger
@@ -36,6 +45,7 @@ class Host:
     processes: ports.Processes
     sandbox: bubblewrap.BubblewrapSandbox
     homes: directories.AgentHomes
+    secrets: ports.Secrets
     log: Log
 
 
@@ -74,6 +84,15 @@ class Configurations:
         self.seeder: Final = seeding.Seeder(
             store, clock, self._repos, builder, files=seeds.files, owner=host.homes.uid
         )
+        self._mirror = _mirror(host)
+        self.forge: Final = mirroring.Mirroring(
+            store,
+            host.secrets,
+            clock,
+            self._mirror,
+            url=host.options.forge_url,
+            organisation=host.options.forge_organisation,
+        )
 
     def parts(self) -> configuration_parts.Parts:
         """What the operator's verbs act on."""
@@ -81,7 +100,9 @@ class Configurations:
         return configuration_parts.Parts(
             cards=card.Cards(store, self._repos),
             proposing=self.proposing,
-            repositories=repositories.Repositories(store, self._repos, self._meta, _no_mirror),
+            repositories=repositories.Repositories(
+                store, self._repos, self._meta, self.forge.status
+            ),
             build_logs=build_logs.BuildLogs(store, self._host.options.home / "build"),
         )
 
@@ -109,6 +130,15 @@ class Configurations:
             health_seconds=host.options.health_seconds,
         )
         tasks.start("deploys", deploys.run())
+        mirror = mirror_loop.MirrorLoop(
+            self._mirror,
+            mirror_targets.MirrorTargets(host.store, host.clock, self._repos, self._meta),
+            self.forge,
+            host.store,
+            host.clock,
+            host.log,
+        )
+        tasks.start("mirror", mirror.run())
         tasks.start("lapse", lapse_loop.LapseLoop(host.store, host.clock, host.log).run())
 
     async def spec(self, agent: agents.Agent) -> ports.SandboxSpec:
@@ -154,5 +184,14 @@ def one_shots_of(host: Host) -> ports.OneShots:
     )
 
 
-def _no_mirror() -> dict[str, Any]:
-    return {"configured": False, "url": "", "organisation": "", "repositories": []}
+def _mirror(host: Host) -> ports.Mirror | None:
+    options = host.options
+    if not options.forge_url:
+        return None
+    return forgejo.ForgejoMirror(
+        place.make(options.forge_url, options.forge_organisation),
+        host.secrets,
+        host.processes,
+        host.clock,
+        lambda text: host.log.warning("somebody changed the forge", what=text),
+    )
