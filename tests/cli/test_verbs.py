@@ -26,7 +26,12 @@ APPROVAL = {
     "id": 5, "kind": "spawn", "agent": "coder", "description": "to write code",
     "requested_by": "manager", "requested_at": "2026-11-23T08:15:00.123Z", "state": "pending",
     "digest": "ab12", "decided_by": "", "decided_via": "", "decided_at": None, "note": "",
-    "changed_at": "2026-11-23T08:15:00.123Z",
+    "changed_at": "2026-11-23T08:15:00.123Z", "proposal": None,
+}  # fmt: skip
+SPAWN_CARD = {
+    "approval": APPROVAL, "proposal": None, "commit": None, "bases": [], "base": "deployed",
+    "files": [], "effects": {}, "description": "to write code", "requested_by": "manager",
+    "digest": "ab12", "needs_acknowledgement": [],
 }  # fmt: skip
 TURN = {
     "id": "t1", "started_at": "2026-11-23T08:15:00.123Z", "ended_at": None, "outcome": "ok",
@@ -155,40 +160,40 @@ def test_inbox_watch_shows_all_that_comes_and_each_once(hive: Any, daemon: Any) 
 
 
 def test_approve_shows_the_approval_and_names_its_digest(hive: Any, daemon: Any) -> None:
-    daemon.answers["pending"] = {"approvals": [APPROVAL]}
+    daemon.answers["card"] = SPAWN_CARD
     done = hive("approve", "5", stdin="y\n")
     assert done.code == 0, done.err
     assert "  | to write code" in done.out
-    assert daemon.asked[-1] == ("approve", {"id": 5, "digest": "ab12"})
+    assert daemon.asked[-1] == ("approve", {"id": 5, "digest": "ab12", "acknowledged": []})
 
 
 def test_approve_without_a_yes_approves_nothing(hive: Any, daemon: Any) -> None:
-    daemon.answers["pending"] = {"approvals": [APPROVAL]}
+    daemon.answers["card"] = SPAWN_CARD
     assert hive("approve", "5", stdin="n\n").code == 130
-    assert [verb for verb, _ in daemon.asked] == ["pending"]
+    assert [verb for verb, _ in daemon.asked] == ["card"]
 
 
 def test_approve_with_nobody_to_ask_says_what_a_script_types(hive: Any, daemon: Any) -> None:
-    daemon.answers["pending"] = {"approvals": [APPROVAL]}
+    daemon.answers["card"] = SPAWN_CARD
     done = hive("approve", "5", stdin="")
     assert done.code == 2
     assert "hive approve 5 --digest ab12" in done.err
-    assert [verb for verb, _ in daemon.asked] == ["pending"]
+    assert [verb for verb, _ in daemon.asked] == ["card"]
 
 
 def test_approve_with_a_digest_asks_nothing(hive: Any, daemon: Any) -> None:
     assert hive("approve", "5", "--digest", "ff00").code == 0
-    assert daemon.asked == [("approve", {"id": 5, "digest": "ff00"})]
+    assert daemon.asked == [("approve", {"id": 5, "digest": "ff00", "acknowledged": []})]
 
 
 def test_approve_of_a_decided_one_is_a_conflict(hive: Any, daemon: Any) -> None:
-    daemon.answers["pending"] = {"approvals": []}
-    daemon.answers["approvals"] = {"approvals": [{**APPROVAL, "state": "denied"}]}
+    daemon.answers["card"] = {**SPAWN_CARD, "approval": {**APPROVAL, "state": "denied"}}
     done = hive("approve", "5", "--json")
     assert done.code == 6
     assert json.loads(done.err) == {
         "error": {"kind": "conflict", "message": "cannot decide approval 5: it is denied"}
     }
+    daemon.errors["card"] = {"kind": "not_found", "message": "cannot find approval 6"}
     assert hive("approve", "6").code == 5
 
 

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import click
 
-from hyperhive.cli import show
+from hyperhive.cli import card, names, show
 from hyperhive.cli.options import Invocation, common
 from hyperhive.domain import errors
 
 
 def _print_approvals(rows: list[dict[str, Any]], call: Invocation) -> None:
     show.table(
-        ["ID", "KIND", "AGENT", "STATE", "ASKED BY", "ASKED", "WHY"],
+        ["ID", "KIND", "AGENT", "STATE", "COMMIT", "BUILD", "ASKED BY", "ASKED", "WHY"],
         [
             [
                 str(row["id"]),
-                row["kind"],
+                card.name_kind(row),
                 row["agent"],
                 row["state"],
+                (row["proposal"] or {}).get("sha", "")[:12] or "-",
+                (row["proposal"] or {}).get("build", "-"),
                 row["requested_by"],
                 show.age(row["requested_at"]),
                 show.first_line(row["note"] or row["description"], 60),
@@ -57,74 +60,82 @@ def approvals(call: Invocation, limit: int) -> None:
         _print_approvals(result["approvals"], call)
 
 
-def _find_pending(call: Invocation, approval: int) -> dict[str, Any]:
-    for row in call.client.call("pending")["approvals"]:
-        if row["id"] == approval:
-            return row
-    for row in call.client.call("approvals", limit=200)["approvals"]:
-        if row["id"] == approval:
-            raise errors.conflict(f"cannot decide approval {approval}: it is {row['state']}")
-    raise errors.not_found(f"cannot find approval {approval}; see: hive pending")
+def _find_card(call: Invocation, approval: int) -> dict[str, Any]:
+    found = call.client.call("card", id=approval)
+    state = found["approval"]["state"]
+    if state != "pending":
+        raise errors.conflict(f"cannot decide approval {approval}: it is {state}")
+    return found
 
 
-def _print_approval(row: dict[str, Any], call: Invocation) -> None:
-    show.pairs(
-        [
-            ("approval", str(row["id"])),
-            ("kind", row["kind"]),
-            ("agent", row["agent"]),
-            ("asked by", f"{row['requested_by']}, {show.age(row['requested_at'])} ago"),
-            ("digest", row["digest"]),
-        ],
-        color=call.color,
-    )
-    if row["description"]:
-        show.echo(show.dim("why, in the words of the one who asks:", call.color))
-        for line in show.clean(row["description"], lines=True).splitlines():
-            show.echo("  | " + line)
-
-
-def _ask(approval: int, digest: str) -> None:
+def _ask(question: str, approval: int, script: str) -> None:
     """Return when the operator says yes; `HiveError` INVALID when nobody can be asked."""
     try:
-        said = input("approve? [y/N] ")
+        said = input(f"{question} [y/N] ")
     except EOFError as error:
         show.echo()
         raise errors.invalid(
             f"cannot ask whether to approve {approval}: there is no terminal; in a script use: "
-            f"hive approve {approval} --digest {digest}"
+            f"hive approve {approval} {script}"
         ) from error
     if said.strip().lower() not in ("y", "yes"):
         raise click.Abort
 
 
+def _decide(
+    call: Invocation, approval: int, yes: bool, acknowledged: list[str]
+) -> tuple[str, list[str]]:
+    """Show it and ask; what to send: the digest of what was shown, the files acknowledged."""
+    found = _find_card(call, approval)
+    digest = str(found["digest"])
+    if call.json:
+        return digest, acknowledged
+    card.print_card(found, call)
+    show.echo()
+    unread = [
+        entry for entry in found["needs_acknowledgement"] if entry["path"] not in acknowledged
+    ]
+    options = [f"--acknowledge {shlex.quote(entry['path'])}" for entry in unread]
+    script = show.clean(" ".join([f"--digest {digest}", *options]))
+    if not yes:
+        for entry in unread:
+            _ask(f"acknowledge {card.name_unread(entry)}?", approval, script)
+            acknowledged = [*acknowledged, entry["path"]]
+        _ask("approve?", approval, script)
+    return digest, acknowledged
+
+
 @click.command()
-@click.argument("approval", metavar="ID", type=int)
+@names.approval
 @click.option("--digest", metavar="TEXT", help="Approve only if this is what is asked for.")
+@click.option("--acknowledge", metavar="FILE", multiple=True,
+              help="Accept a file that cannot be taken as read; once for each.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @common
-def approve(call: Invocation, approval: int, digest: str | None, yes: bool) -> None:
+def approve(
+    call: Invocation, approval: int, digest: str | None, acknowledge: tuple[str, ...], yes: bool
+) -> None:
     """Show the approval ID and approve exactly that.
 
     Should it have changed since it was shown, the daemon refuses (exit code 6). With --digest,
-    --yes or --json there is no question.
+    --yes or --json there is no question; files that nobody can have read (too large, binary,
+    invisible characters, very much at once) must be named with --acknowledge then.
     """
+    acknowledged = list(acknowledge)
     if digest is None:
-        row = _find_pending(call, approval)
-        digest = str(row["digest"])
-        if not call.json:
-            _print_approval(row, call)
-            if not yes:
-                _ask(approval, digest)
-    result = call.client.call("approve", id=approval, digest=digest)
+        digest, acknowledged = _decide(call, approval, yes, acknowledged)
+    result = call.client.call("approve", id=approval, digest=digest, acknowledged=acknowledged)
     if call.json:
         show.as_json(result)
-    else:
-        show.echo(f"approval {approval} is approved")
+        return
+    proposal = result.get("proposal")
+    what = f": commit {proposal['sha']}" if proposal and proposal["sha"] else ""
+    built = f", generation {proposal['generation']}" if proposal and proposal["generation"] else ""
+    show.echo(f"approval {approval} is approved{what}{built}")
 
 
 @click.command()
-@click.argument("approval", metavar="ID", type=int)
+@names.approval
 @click.option("--note", default="", metavar="TEXT", help="Told to the one who asked.")
 @common
 def deny(call: Invocation, approval: int, note: str) -> None:
@@ -137,7 +148,7 @@ def deny(call: Invocation, approval: int, note: str) -> None:
 
 
 @click.command()
-@click.argument("approval", metavar="ID", type=int)
+@names.approval
 @common
 def withdraw(call: Invocation, approval: int) -> None:
     """Take the request ID back, as the one who asked or for them."""

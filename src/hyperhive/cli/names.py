@@ -20,5 +20,15 @@ def _complete_agents(ctx: click.Context, parameter: click.Parameter, incomplete:
     return [row["name"] for row in rows if row["name"].startswith(incomplete)]
 
 
+def _complete_pending(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    call = options.build(ctx.params.get("home"), json=True, no_color=True)
+    try:
+        rows = call.client.call("pending", seconds=_COMPLETION_SECONDS)["approvals"]
+    except (client.NoDaemon, client.DaemonBug, errors.HiveError):
+        return []
+    return [str(row["id"]) for row in rows if str(row["id"]).startswith(incomplete)]
+
+
 agent = click.argument("name", metavar="NAME", shell_complete=_complete_agents)
 recipient = click.argument("to", metavar="TO", shell_complete=_complete_agents)
+approval = click.argument("approval", metavar="ID", type=int, shell_complete=_complete_pending)
