@@ -259,6 +259,28 @@ def test_meta_keeps_what_others_add_to_it(tmp_path: pathlib.Path) -> None:
     check_whole(home)
 
 
+@pytest.mark.parametrize("content", [None, b"", b"\0" * 41])
+def test_metas_log_survives_the_loss_of_its_main(
+    tmp_path: pathlib.Path, content: bytes | None
+) -> None:
+    home = tmp_path / "hive"
+
+    async def story(repos: applied.AppliedRepos, log: meta.MetaRepo) -> None:
+        await log.sync([entry("coder", ONE)], "seed meta from 1 agents")
+        made = await log.finalize(entry("coder", TWO), ids.ApprovalId(7), "deploy coder")
+        main = home / "meta/.git/refs/heads/main"
+        if content is None:
+            main.unlink()
+        else:
+            main.write_bytes(content)
+        assert await log.sync([entry("coder", TWO)], "regenerate meta") is None
+        assert await log.refs() == {"refs/heads/main": made}
+        assert len(await log.log()) == 2
+
+    run(home, story)
+    check_whole(home)
+
+
 def test_an_export_that_is_not_the_tree_is_refused(tmp_path: pathlib.Path) -> None:
     blob = git_objects.object_id("blob", b"1\n")
     tree, _ = git_objects.tree_objects({"bin/run": git_objects.Entry("100755", blob)})

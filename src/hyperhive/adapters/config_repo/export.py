@@ -26,6 +26,7 @@ from hyperhive.domain import errors, ids
 APPLIED_IN_SANDBOX: Final = "/applied"
 META_IN_SANDBOX: Final = "/meta"
 PROPOSED_IN_SANDBOX: Final = "/agents"
+_SHOWN: Final = ("refs/heads/", "refs/tags/")
 OWNER: Final = "hive-agent"
 """A file of a copy: the id of the agent whose it is. A name may come back, an id never."""
 
@@ -97,9 +98,9 @@ class Export:
     async def _bring(
         self, source: pathlib.Path, copy: pathlib.Path, lock: int, *specs: str
     ) -> None:
-        theirs = await refs.Repository(self._git, source).read()
-        ours = await refs.Repository(self._git, copy).read()
-        if theirs == ours:
+        theirs = await refs.Repository(self._git, source).refs()
+        ours = await refs.Repository(self._git, copy).refs()
+        if {ref: name for ref, name in theirs.items() if ref.startswith(_SHOWN)} == ours:
             return
         await self._git.run(
             copy, "fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head",
@@ -132,7 +133,7 @@ class Export:
     async def _write_files(self, copy: pathlib.Path, work_tree: pathlib.Path, lock: int) -> None:
         """Bring the files to what main says, each by a rename: no reader sees half of one."""
         repository = refs.Repository(self._git, copy)
-        main = (await repository.read()).commits.get(rules.MAIN)
+        main = (await repository.refs()).get(rules.MAIN)
         if not main or main == self._meta_shown:
             return
         files = await repository.files(main)

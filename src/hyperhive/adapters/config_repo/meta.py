@@ -21,7 +21,7 @@ from hyperhive import ports
 from hyperhive.adapters.config_repo import git as git_program
 from hyperhive.adapters.config_repo import git_objects, hive_lock, refs, rules
 from hyperhive.adapters.config_repo import locks as repository_locks
-from hyperhive.domain import ids
+from hyperhive.domain import errors, ids
 
 Render = Callable[[Sequence[ports.MetaEntry]], Mapping[str, bytes]]
 """Further files of meta for exactly these agents, by path; the same for the same agents."""
@@ -29,6 +29,8 @@ Relock = Callable[[pathlib.Path, Collection[ids.AgentId]], Awaitable[Collection[
 """Runs in the work tree when the files stand there and in the index, and writes more of them
 (a lock file); returns their paths. The agents are those whose entries changed."""
 
+_NEWEST: Final = "refs/hive/newest"
+"""Where main is going; set before it, and never shown."""
 _ADDED: Final = ("update-index", "--add", "--remove", "-z", "--stdin")
 
 
@@ -122,7 +124,8 @@ class MetaRepo:
         """See `ports.Meta`."""
         if not self._path.is_dir():
             return {}
-        return dict(sorted((await self._repository.read()).refs.items()))
+        found = sorted((await self._repository.refs()).items())
+        return {ref: name for ref, name in found if ref != _NEWEST}
 
     def repository(self) -> str:
         """See `ports.Meta`."""
@@ -138,10 +141,29 @@ class MetaRepo:
             if not (self._path / "HEAD").is_file() or not (self._path / "refs").is_dir():
                 await self._git.init(self._path, work_tree=self._work_tree)
             await asyncio.to_thread(refs.mend, self._path)
-            yield lock, await self._main()
+            yield lock, await self._settle(lock)
+
+    async def _settle(self, lock: int) -> str | None:
+        """Bring main to the newest commit that was made, and return it.
+
+        Nobody else knows meta's log, so a main that is lost must not begin a new one.
+        """
+        found = await self._repository.read()
+        main, newest = found.commits.get(rules.MAIN), found.commits.get(_NEWEST)
+        if newest and newest != main:
+            await self._repository.update(
+                [refs.move(rules.MAIN, newest, found.refs.get(rules.MAIN))], lock
+            )
+            return newest
+        if main == "":
+            raise errors.unavailable(
+                "cannot go on with meta: the commit of its main is lost; fetch it back from "
+                "export/meta or from the mirror"
+            )
+        return main
 
     async def _main(self) -> str | None:
-        return (await self._repository.read()).commits.get(rules.MAIN) or None
+        return (await self._repository.refs()).get(rules.MAIN)
 
     async def _entries(self, main: str | None) -> dict[ids.AgentId, ports.MetaEntry]:
         if main is None:
@@ -204,7 +226,10 @@ class MetaRepo:
         body = git_objects.commit_body(tree, parents, self._clock.now(), message)
         await self._repository.add([("commit", body)], lock)
         sha = git_objects.object_id("commit", body)
-        await self._repository.update([refs.move(rules.MAIN, sha, main)], lock)
+        newest = (await self._repository.refs()).get(_NEWEST)
+        await self._repository.update(
+            [refs.move(_NEWEST, sha, newest), refs.move(rules.MAIN, sha, main)], lock
+        )
         return sha
 
     async def _restore(self, main: str | None, lock: int) -> None:

@@ -41,15 +41,17 @@ class Repository:
         self._git = git
         self.path = path
 
-    async def read(self) -> Found:
-        """Return all refs; broken ones are left out."""
+    async def refs(self) -> dict[str, str]:
+        """Return what each ref points at, unpeeled; broken ones are left out."""
         said = await self._git.run(self.path, "for-each-ref", "--format=%(objectname) %(refname)")
-        refs: dict[str, str] = {}
-        for line in said.decode("utf-8", "replace").splitlines():
-            name, _, ref = line.partition(" ")
-            refs[ref] = name
-        peeled = await self.peel(set(refs.values()))
-        return Found(refs, {ref: peeled[name] for ref, name in refs.items()})
+        rows = (line.partition(" ") for line in said.decode("utf-8", "replace").splitlines())
+        return {ref: name for name, _, ref in rows}
+
+    async def read(self) -> Found:
+        """Return all refs and the commits that they name."""
+        found = await self.refs()
+        peeled = await self.peel(set(found.values()))
+        return Found(found, {ref: peeled[name] for ref, name in found.items()})
 
     async def peel(self, names: Collection[str]) -> dict[str, str]:
         """Return the commit that each object is or names; empty where there is none."""
