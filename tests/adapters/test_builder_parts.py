@@ -15,8 +15,6 @@ from hyperhive.adapters.builder import bench, chain, generations, recipes, shelf
 from hyperhive.adapters.clock import manual
 from hyperhive.domain import errors, ids
 
-ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="whiteouts are device nodes")
-
 
 def make_shelf(top: pathlib.Path) -> shelf.Shelf:
     return shelf.Shelf(top / "layers", manual.ManualClock())

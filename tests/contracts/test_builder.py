@@ -11,6 +11,7 @@ from hyperhive import ports
 from hyperhive.adapters.builder import memory
 from hyperhive.domain import configuration, errors
 from rigs import builder_stories as stories
+from rigs import layers_bench
 
 EVERY_STORY = pytest.mark.parametrize("story", stories.STORIES)
 
@@ -32,6 +33,24 @@ class MemoryBench:
 @EVERY_STORY
 def test_in_memory(story: str, tmp_path: pathlib.Path) -> None:
     asyncio.run(stories.STORIES[story](MemoryBench(tmp_path)))
+
+
+@pytest.mark.system
+@EVERY_STORY
+def test_in_layers(story: str, home: pathlib.Path) -> None:
+    try:
+        base = layers_bench.find_base()
+    except LookupError as error:
+        pytest.fail(str(error))
+    asyncio.run(stories.STORIES[story](layers_bench.LayersBench(home, base)))
+
+
+@pytest.mark.system
+@EVERY_STORY
+def test_in_layers_without_a_base_root(story: str, home: pathlib.Path) -> None:
+    if story == "a_missing_package_fails_cleanly":
+        return  # It asks for an apt package, which `test_layers` shows to be refused.
+    asyncio.run(stories.STORIES[story](layers_bench.LayersBench(home, None)))
 
 
 def test_the_twin_waits_at_its_gate_and_can_be_cancelled(tmp_path: pathlib.Path) -> None:

@@ -14,6 +14,7 @@ from rigs import sandbox_bench
 from rigs import sandbox_one_shots as stories
 
 EVERY_STORY = pytest.mark.parametrize("story", stories.STORIES)
+REAL = {**stories.STORIES, **stories.REAL_STORIES}
 
 
 @dataclasses.dataclass
@@ -63,14 +64,14 @@ def test_in_memory(story: str, home: pathlib.Path) -> None:
 
 
 @pytest.mark.system
-@EVERY_STORY
+@pytest.mark.parametrize("story", REAL)
 def test_for_real(story: str, home: pathlib.Path) -> None:
-    sandbox_bench.RealBench(home, "host").tell(stories.STORIES[story])
+    sandbox_bench.RealBench(home, "host").tell(REAL[story])
 
 
 @pytest.mark.system
 @pytest.mark.skipif(not sandbox_bench.ROOT, reason="test_for_real runs as an ordinary user already")
-@EVERY_STORY
+@pytest.mark.parametrize("story", REAL)
 def test_for_real_as_an_ordinary_user(story: str, open_source: pathlib.Path) -> None:
     told = sandbox_bench.tell_as_ordinary_user(open_source, "sandbox_one_shots", story)
     assert told.stdout.endswith("told\n"), told.stderr

@@ -7,12 +7,15 @@ has them told by an ordinary user, on the system's own Python (`sandbox_bench`).
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import pathlib
+import shutil
 import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from hyperhive import ports
+from hyperhive.adapters.sandbox import merged
 from hyperhive.domain import errors
 
 MIXED = ("sh", "-c", "echo out; echo err >&2; exit 3")
@@ -140,6 +143,53 @@ async def what_it_writes_is_the_daemons(bench: Bench) -> None:
     assert (out / "made").stat().st_uid == out.stat().st_uid
 
 
+async def a_layer_is_what_changed(bench: Bench) -> None:
+    """Root of its own namespace writes, removes and gives away; below nothing changes."""
+    base = _mini_root(bench.top / "base")
+    upper = bench.top / "workshop" / "root"
+    upper.parent.mkdir()
+    script = "id -u; echo new > /etc/made; rm /etc/old; chmod 600 /etc/kept; rm -r /srv; mkdir /srv"
+    order = ports.OneShot(
+        ("sh", "-c", script), {}, (ports.Bind(pathlib.Path("/usr"), "/usr"),),
+        lowers=(base,), upper=upper, as_root=True,
+    )  # fmt: skip
+    result = await bench.one_shots.run(order)
+    assert result == ports.ProcessResult(0, b"0\n", b"")
+    assert (upper / "etc/made").read_text() == "new\n"
+    assert (upper / "etc/made").stat().st_uid == bench.top.stat().st_uid
+    assert (upper / "etc/kept").stat().st_mode & 0o777 == 0o600
+    assert (base / "etc/kept").stat().st_mode & 0o777 == 0o644
+    assert (upper / "etc/old").is_char_device() and (base / "etc/old").exists()
+    assert [path.name for path in upper.parent.iterdir()] == ["root"]
+    look = dataclasses.replace(
+        order, argv=("sh", "-c", "ls /etc /srv; touch /etc/x"), lowers=(upper, base),
+        upper=None, as_root=False,
+    )  # fmt: skip
+    result = await bench.one_shots.run(look)
+    assert result.code != 0 and b"Read-only" in result.stderr
+    names = result.stdout.decode().split()
+    assert "made" in names and "old" not in names and "thing" not in names
+    root = merged.merge(bench.top / "merged", (upper, base))
+    assert (root / "etc/made").read_text() == "new\n" and not (root / "etc/old").exists()
+    assert list((root / "srv").iterdir()) == []
+    assert merged.merge(bench.top / "merged", (upper, base)) == root
+    shutil.rmtree(upper)
+    merged.merge(bench.top / "merged", (base,))
+    assert not root.exists()
+
+
+def _mini_root(base: pathlib.Path) -> pathlib.Path:
+    for name in ("etc", "proc", "dev", "tmp", "run", "var/tmp", "usr", "srv", "state"):
+        (base / name).mkdir(parents=True)
+    for name in ("bin", "lib", "lib64", "sbin"):
+        (base / name).symlink_to(f"usr/{name}")
+    etc = ("passwd", "group", "hosts", "hostname", "resolv.conf", "old", "kept")
+    for name in (*(f"etc/{name}" for name in etc), "srv/thing"):
+        (base / name).write_text("old\n")
+        (base / name).chmod(0o644)
+    return base
+
+
 async def _nothing_beats(out: pathlib.Path) -> None:
     """Whoever wrote there has ended: two looks see the same."""
     beat = out / "beat"
@@ -147,6 +197,9 @@ async def _nothing_beats(out: pathlib.Path) -> None:
     await asyncio.sleep(0.05)
     assert (beat.read_bytes() if beat.exists() else b"") == before
 
+
+REAL_STORIES: dict[str, Story] = {a_layer_is_what_changed.__name__: a_layer_is_what_changed}
+"""For the real thing alone."""
 
 STORIES: dict[str, Story] = {
     story.__name__: story

