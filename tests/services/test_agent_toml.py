@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import pathlib
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperhive.domain import configuration, errors
-from hyperhive.services import agent_toml
+from hyperhive.services import agent_toml, seeds
 from hyperhive.services import configuration_keys as keys
 
 FULL = """\
@@ -263,6 +266,26 @@ def test_every_example_of_the_reference_is_accepted() -> None:
         if table.startswith("mcp_servers") and key.path[-1] != "command":
             text += "\nmcp_servers.a.command = 'x'"
         assert agent_toml.parse(text) != configuration.Configuration() or key.name == "schema"
+
+
+def test_what_the_documentation_shows_can_be_used() -> None:
+    page = pathlib.Path(__file__).parents[2] / "docs" / "configuration.md"
+    [example] = re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)
+    files = {"agent.toml": example.encode(), "prompt.md": b"", "server.py": b""}
+    assert agent_toml.load(files).mcp_servers["clock"].command == "python3"
+
+
+def test_what_a_new_agent_begins_with_can_be_used_with_and_without_its_comments(make_desk) -> None:
+    agent = asyncio.run(make_desk().agent("coder"))
+    files = seeds.files(agent)
+    begun = agent_toml.load(files)
+    prompt = files["prompt.md"].decode()
+    assert begun == configuration.Configuration(prompt="prompt.md", prompt_text=prompt)
+    wide = re.sub(r"(?m)^# (?=\[|[a-zA-Z_\"/.]+ = )", "", files["agent.toml"].decode())
+    read = agent_toml.load(files | {"agent.toml": wide.encode(), "files/settings.yaml": b""})
+    assert read.packages.apt == ("jq",)
+    assert read.mcp_servers["clock"].allowed_tools == ("now",)
+    assert read.limits.processes == 512
 
 
 def test_the_schema_for_editors_knows_every_key() -> None:

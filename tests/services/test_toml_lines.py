@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tomllib
 from typing import Any
 
@@ -69,6 +70,23 @@ def test_a_document_with_everything() -> None:
     assert source[lines["many", 1, "name"] - 1] == 'name = "second"'
     assert source[lines["many", 1, "deep", 1, "w"] - 1] == "w = 2"
     assert source[lines["many", 0, "inner", "z"] - 1] == "z = 1"
+
+
+def test_a_document_that_is_only_deep_or_long_is_read_in_a_moment() -> None:
+    deep = ".".join("a" * 15_000)
+    for text in (
+        f"{deep} = 1",
+        f"[{deep}]\nx = 1",
+        "x = [" + "1," * 30_000 + "]",
+        "\n".join(f"[a{number}]" for number in range(8_000)),
+        "x = " + "[" * 200 + "]" * 200,
+        'x = """' + '\\\\"' * 15_000 + '"""',
+    ):
+        tomllib.loads(text)
+        began = time.process_time()
+        lines = toml_lines.find(text)
+        assert time.process_time() - began < 2
+        assert max(map(len, lines)) <= toml_lines.DEPTH
 
 
 _keys = st.sampled_from(["a", "b-1", '"q # = ["', "'l.\"'", "a.b", 'x . "y"', "c"])

@@ -14,6 +14,10 @@ from typing import Final, TypeAlias
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and indexes from the top of the document down to a value."""
 
+DEPTH: Final = 12
+"""Deeper places count as the one above: a dotted key of a thousand parts would else cost a
+million entries."""
+
 _BLANK: Final = re.compile(r"[ \t]*")
 _BETWEEN: Final = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
@@ -58,8 +62,8 @@ class _Scanner:
         *outer, last = self._keys()
         path: Path = ()
         for key in outer:
-            path = self._enter((*path, key), line)
-        path = (*path, last)
+            path = self._enter(_below(path, key), line)
+        path = _below(path, last)
         if is_array:
             self._counts[path] = self._counts.get(path, 0) + 1
         self._at += 2 if is_array else 1
@@ -70,7 +74,7 @@ class _Scanner:
         self._lines.setdefault(path, line)
         if path not in self._counts:
             return path
-        newest = (*path, self._counts[path] - 1)
+        newest = _below(path, self._counts[path] - 1)
         self._lines.setdefault(newest, line)
         return newest
 
@@ -78,7 +82,7 @@ class _Scanner:
         line = self._line()
         path = table
         for key in self._keys():
-            path = (*path, key)
+            path = _below(path, key)
             self._lines.setdefault(path, line)
         self._at += 1  # the equals sign
         self._value(path)
@@ -116,8 +120,9 @@ class _Scanner:
             self._skip(_BETWEEN)
             if self._peek("]"):
                 break
-            self._lines[*path, index] = self._line()
-            self._value((*path, index))
+            element = _below(path, index)
+            self._lines.setdefault(element, self._line())
+            self._value(element)
             index += 1
             self._skip(_BETWEEN)
             if self._peek(","):
@@ -148,3 +153,7 @@ class _Scanner:
 
     def _line(self) -> int:
         return self._text.count("\n", 0, self._at) + 1
+
+
+def _below(path: Path, part: str | int) -> Path:
+    return (*path, part) if len(path) < DEPTH else path
