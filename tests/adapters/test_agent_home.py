@@ -167,3 +167,31 @@ def test_a_generation_lies_under_the_sandbox_and_comes_first_in_its_path(tmp_pat
     assert spec.env["PATH"] == f"/opt/a/bin:/opt/b/bin:{plain.env['PATH']}"
     assert spec.binds == (*plain.binds, ports.Bind(tmp_path / "file", "/etc/tool"))
     assert plain.lowers == ()
+
+
+def test_the_manager_is_shown_the_repositories(tmp_path):
+    manager = dataclasses.replace(BOB, name=ids.MANAGER_NAME, role=agents.Role.MANAGER)
+    before = os.umask(0o077)
+    try:
+        spec = asyncio.run(homes(tmp_path).spec(manager))
+    finally:
+        os.umask(before)
+    shown = {bind.target: bind for bind in spec.binds}
+    assert shown["/agents"] == ports.Bind(tmp_path / "proposed", "/agents", writable=True)
+    assert shown["/applied"] == ports.Bind(tmp_path / "export/applied", "/applied")
+    assert shown["/meta"] == ports.Bind(tmp_path / "export/meta", "/meta")
+    for name in ("proposed", "export", "export/applied", "export/meta"):
+        assert mode(tmp_path / name) == "0o755", name
+    assert {"/agents", "/applied", "/meta"}.isdisjoint(
+        bind.target for bind in asyncio.run(homes(tmp_path).spec(BOB)).binds
+    )
+
+
+def test_every_git_is_told_who_it_is(tmp_path):
+    config = source(asyncio.run(homes(tmp_path).spec(BOB)), "/etc/gitconfig")
+    assert mode(config) == "0o644"
+    text = config.read_text()
+    assert "name = bob\n" in text
+    assert "path = /applied/gitconfig\n" in text
+    config.write_text("[core]\n\thooksPath = /tmp\n")
+    assert source(asyncio.run(homes(tmp_path).spec(BOB)), "/etc/gitconfig").read_text() == text

@@ -49,6 +49,15 @@ def test_a_missing_bubblewrap_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         RealBench(top, "host").tell(story)
 
 
+def test_a_base_root_of_an_older_hive_gets_the_places_that_it_lacks(tmp_path: pathlib.Path) -> None:
+    root = base_root.BaseRoot(memory.MemoryProcesses(), SystemClock(), tmp_path, {})
+    (root.path / "etc").mkdir(parents=True)
+    (root.path / "etc/hosts").write_text("kept")
+    root.complete()
+    assert sorted(path.name for path in (root.path / "etc").iterdir()) == sorted(base_root.PLACES)
+    assert (root.path / "etc/hosts").read_text() == "kept"
+
+
 def test_an_old_bubblewrap_is_refused() -> None:
     processes = memory.MemoryProcesses()
     processes.answer(result=ports.ProcessResult(0, b"bubblewrap 0.6.1\n", b""))
