@@ -43,7 +43,9 @@ class Host:
 
 
 @pytest.fixture
-def host(tmp_path: pathlib.Path) -> Host:
+def host(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """A host whose ranges begin where no process of the real one has a uid."""
+    monkeypatch.setattr(uids, "FIRST", 1_500_000_000)
     return Host(tmp_path)
 
 
@@ -65,16 +67,16 @@ def test_a_home_of_before_keeps_what_its_agents_have(host: Host) -> None:
     assert host.first("old") == uids.FIRST
     assert host.first("new") == uids.FIRST + uids.SIZE
     host.home("other", "ba9876543210")
-    host.refuses("other", str(host.top / "old"), "870000 to 879999", "uid_base")
-    assert host.first("other", wanted=900_000) == 900_000
+    host.refuses("other", str(host.top / "old"), "1500000000 to 1500009999", "uid_base")
+    assert host.first("other", wanted=1_600_000_000) == 1_600_000_000
 
 
-@pytest.mark.parametrize("wanted", [uids.FIRST, uids.FIRST + 9_999, uids.FIRST - 9_999])
-def test_a_range_that_was_set_must_not_touch_another(host: Host, wanted: int) -> None:
+@pytest.mark.parametrize("apart", [0, 9_999, -9_999])
+def test_a_range_that_was_set_must_not_touch_another(host: Host, apart: int) -> None:
     host.home("a")
     host.home("b")
     assert host.first("a") == uids.FIRST
-    host.refuses("b", str(host.top / "a"), wanted=wanted)
+    host.refuses("b", str(host.top / "a"), wanted=uids.FIRST + apart)
     assert host.first("b", wanted=uids.FIRST + uids.SIZE) == uids.FIRST + uids.SIZE
 
 
@@ -82,8 +84,8 @@ def test_who_takes_another_range_gives_the_old_one_back(host: Host) -> None:
     host.home("a")
     host.home("b")
     assert host.first("a") == uids.FIRST
-    assert host.first("a", wanted=1_000_000) == 1_000_000
-    assert host.first("a") == 1_000_000
+    assert host.first("a", wanted=1_700_000_000) == 1_700_000_000
+    assert host.first("a") == 1_700_000_000
     assert host.first("b") == uids.FIRST
 
 
@@ -144,7 +146,7 @@ def test_it_says_when_no_range_is_left(host: Host, monkeypatch: pytest.MonkeyPat
     with pytest.raises(errors.HiveError, match="all 1 ranges of host uids") as caught:
         host.first("b")
     assert caught.value.kind is errors.ErrorKind.UNAVAILABLE
-    assert host.first("b", wanted=990_000) == 990_000
+    assert host.first("b", wanted=1_800_000_000) == 1_800_000_000
 
 
 def test_a_note_that_is_no_number_is_named(host: Host) -> None:
@@ -178,6 +180,7 @@ def test_two_at_once_wait_for_each_other(host: Host) -> None:
     script = (
         "import pathlib, sys\n"
         "from hyperhive.adapters.hive_home import uids\n"
+        f"uids.FIRST = {uids.FIRST}\n"
         "print('began', flush=True)\n"
         "with uids.reserve(pathlib.Path(sys.argv[1]), 0, pathlib.Path(sys.argv[2])) as first:\n"
         "    print(first)\n"
