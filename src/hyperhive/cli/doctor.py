@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pathlib
+import tempfile
 from typing import Any, Final
 
 import click
@@ -76,18 +78,12 @@ async def _look(call: Invocation) -> list[ports.Finding]:
         model = call.client.call("model-status")
     except client.NoDaemon:
         # Only here, because with a daemon it is the daemon who looks.
-        from hyperhive.adapters.clock import system as system_clock
-        from hyperhive.adapters.sandbox import bubblewrap
-
-        sandbox = bubblewrap.BubblewrapSandbox(
-            processes, system_clock.SystemClock(), cache=options.cache, view=options.sandbox
-        )
         return [
             *found,
             facts.look_at_home(options.home),
             facts.look_at_port(options.host, options.port),
             _stored_credential(options),
-            *await sandbox.probe(),
+            *await _look_at_sandboxes(options, processes),
         ]
     topics = {finding.topic for finding in found}
     return [
@@ -96,6 +92,36 @@ async def _look(call: Invocation) -> list[ports.Finding]:
         _credential(str(model["kind"])),
         *(finding for finding in _read(daemon) if finding.topic not in topics),
     ]
+
+
+async def _look_at_sandboxes(
+    options: settings.Settings, processes: ports.Processes
+) -> list[ports.Finding]:
+    """Try a sandbox, a one-shot, and a layer, with what the daemon would use."""
+    from hyperhive.adapters.builder import layers
+    from hyperhive.adapters.clock import system as system_clock
+    from hyperhive.adapters.sandbox import bubblewrap, one_shot
+
+    clock = system_clock.SystemClock()
+    sandbox = bubblewrap.BubblewrapSandbox(
+        processes, clock, cache=options.cache, view=options.sandbox
+    )
+    found = await sandbox.probe()
+    # Where layers would lie, or as near as we may write; a look leaves nothing there.
+    near = [path for path in (options.home, options.cache) if os.access(path, os.W_OK)]
+    with tempfile.TemporaryDirectory(prefix="hive-probe-", dir=(*near, None)[0]) as top:
+        one_shots = one_shot.BubblewrapOneShots(
+            processes,
+            scratch=pathlib.Path(top, "one-shot"),
+            uid_base=options.uid_base or settings.UID_BASE_MIN,
+        )
+        found += await one_shots.probe()
+        if found[-1].severity is not ports.Severity.BROKEN:
+            builder = layers.LayersBuilder(
+                one_shots, processes, clock, home=pathlib.Path(top), base=sandbox.base_path
+            )
+            found += await builder.probe()
+    return found
 
 
 def _read(daemon: dict[str, Any]) -> list[ports.Finding]:

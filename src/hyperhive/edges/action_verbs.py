@@ -104,8 +104,11 @@ async def subscribe(deps: Deps, _: access.Caller, given: params.Subscribe) -> As
 
 
 async def doctor(deps: Deps, _: access.Caller, __: params.Nothing) -> Json:
-    """What this host can and cannot do for sandboxes, and how the forge is."""
+    """What this host can and cannot do for sandboxes and builds, and how the forge is."""
     found = await deps.sandbox.probe()
+    if deps.configuration is not None:
+        for probe in deps.configuration.probes:
+            found = [*found, *await probe()]
     if deps.forge is not None:
         found = [*found, *await deps.forge.findings()]
     return {

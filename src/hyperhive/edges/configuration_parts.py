@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Awaitable, Callable
 
+from hyperhive import ports
 from hyperhive.edges import build_logs
 from hyperhive.services import card, proposing, repositories
 
@@ -16,3 +18,5 @@ class Parts:
     proposing: proposing.Proposing
     repositories: repositories.Repositories
     build_logs: build_logs.BuildLogs
+    probes: tuple[Callable[[], Awaitable[list[ports.Finding]]], ...] = ()
+    """What says for `hive doctor` what can be imported and built on this host."""
