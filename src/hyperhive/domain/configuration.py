@@ -7,6 +7,7 @@ Pure values with their limits; reading and explaining errors is `services.agent_
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -90,17 +91,22 @@ def from_json(value: Mapping[str, Any]) -> Configuration:
     So a row of an older or a newer version of the same schema can be read. `HiveError` INVALID
     for another schema or for what `to_json` never wrote.
     """
-    if value.get("schema", SCHEMA) != SCHEMA:
-        raise errors.invalid(
-            f"cannot read a stored configuration: its schema is {value['schema']!r}, "
-            f"and this hive knows {SCHEMA}; propose the configuration again"
-        )
+    require_schema(value)
     try:
         return _read(value)
     except (TypeError, ValueError, AttributeError) as error:
         raise errors.invalid(
             f"cannot read a stored configuration: {error}; propose the configuration again"
         ) from error
+
+
+def require_schema(value: Mapping[str, Any]) -> None:
+    """Raise `HiveError` INVALID unless *value* is of the schema that this hive knows."""
+    if value.get("schema", SCHEMA) != SCHEMA:
+        raise errors.invalid(
+            f"cannot read a stored configuration: its schema is {value['schema']!r}, "
+            f"and this hive knows {SCHEMA}; propose the configuration again"
+        )
 
 
 def _read(value: Mapping[str, Any]) -> Configuration:
@@ -115,14 +121,19 @@ def _read(value: Mapping[str, Any]) -> Configuration:
 
 
 def _known(kind: type, value: Mapping[str, Any]) -> dict[str, Any]:
-    names = {field.name for field in dataclasses.fields(kind)}
+    names = _names(kind)
     return {name: _value(member) for name, member in value.items() if name in names}
+
+
+@functools.cache
+def _names(kind: type) -> frozenset[str]:
+    return frozenset(field.name for field in dataclasses.fields(kind))
 
 
 def _value(member: Any) -> Any:
     if isinstance(member, list):
         return tuple(map(str, member))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    return dict(member) if isinstance(member, Mapping) else member  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return dict(member) if isinstance(member, dict) else member  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
 
 
 def _json_object(members: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from hyperhive import ports
-from hyperhive.domain import agents, configuration, ids
+from hyperhive.domain import agents, configuration, deployments, ids, proposals
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,22 +37,38 @@ def current(tx: ports.ReadTx, agent: ids.AgentId) -> Effective:
     `HiveError` INVALID when what is stored cannot be read: running without the restrictions
     that it may hold would be worse than not running.
     """
-    deployed = tx.get_deployment(agent)
-    if deployed is None:
+    stored = _stored(tx, agent)
+    if stored is None:
         return NOTHING
-    sha, generation, stored = deployed.sha, deployed.generation, deployed.configuration
-    approval = deployed.approval
-    trial = None if deployed.trial is None else tx.get_proposal(deployed.trial)
-    if trial is not None:
-        sha, generation, stored = trial.sha, trial.generation, trial.configuration
-        approval = trial.approval
     return Effective(
-        configuration.from_json(stored),
-        ids.GenerationId(generation) if generation else None,
-        sha,
-        approval,
-        trial is not None,
+        configuration.from_json(stored.configuration),
+        ids.GenerationId(stored.generation) if stored.generation else None,
+        stored.sha,
+        stored.approval,
+        isinstance(stored, proposals.Proposal),
     )
+
+
+def recipients(tx: ports.ReadTx, agent: ids.AgentId) -> list[str] | None:
+    """The names on the list of its configuration; None when there is no list.
+
+    Asked for every call of every agent, so nothing else is read.
+    """
+    stored = _stored(tx, agent)
+    if stored is None:
+        return None
+    configuration.require_schema(stored.configuration)
+    return stored.configuration.get("recipients")
+
+
+def _stored(
+    tx: ports.ReadTx, agent: ids.AgentId
+) -> deployments.Deployment | proposals.Proposal | None:
+    """The row that counts: the proposal's while its switch is on trial."""
+    deployed = tx.get_deployment(agent)
+    if deployed is None or deployed.trial is None:
+        return deployed
+    return tx.get_proposal(deployed.trial) or deployed
 
 
 def model(tx: ports.ReadTx, agent: agents.Agent, default: str) -> str:

@@ -20,7 +20,7 @@ def allowed(tx: ports.ReadTx, agent: ids.AgentId) -> list[ids.AgentId] | None:
     own: list[ids.AgentId] | None = tx.get_value(_key(agent))
     if own is not None:
         return own
-    configured = effective.current(tx, agent).configuration.recipients
+    configured = effective.recipients(tx, agent)
     if configured is None:
         return None
     found = [tx.find_agent(name) for name in configured]
