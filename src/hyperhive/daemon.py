@@ -261,6 +261,7 @@ class _Daemon:
             meter=meter,
             refused=refused,
             allowed_hosts=options.allowed_hosts,
+            built_from=lambda: configurations.built_from(),
         )
         homes = _homes(options, provision.locate(options.cache))
         configurations = wiring.Configurations(

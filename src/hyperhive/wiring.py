@@ -106,6 +106,10 @@ class Configurations:
             build_logs=build_logs.BuildLogs(store, self._host.options.home / "build"),
         )
 
+    def built_from(self) -> str:
+        """One word for the inputs that a build would take now."""
+        return self._builder.built_from()
+
     def start(self, tasks: supervisor.Supervisor) -> None:
         """Run the loops."""
         host = self._host

@@ -342,6 +342,15 @@ def test_a_blob_is_read_up_to_its_limit(run: Run) -> None:
         for other in ("2" * 40, seed.sha, seed.tree):
             with refused(Error.NOT_FOUND, "no such file content"):
                 await repos.read_blob(CODER, other, limit=100)
+        blobs = [file.blob for file in await repos.files(CODER, seed.sha)]
+        total = sum(file.size for file in await repos.files(CODER, seed.sha))
+        found = await repos.read_blobs(CODER, [*blobs, blob], limit=total)
+        assert (set(found), found[blob]) == (set(blobs), b"Be brief.\n")
+        assert await repos.read_blobs(CODER, [], limit=0) == {}
+        with refused(Error.INVALID, "more than"):
+            await repos.read_blobs(CODER, blobs, limit=total - 1)
+        with refused(Error.NOT_FOUND, "no such file content"):
+            await repos.read_blobs(CODER, [*blobs, "2" * 40], limit=1000)
 
     run(scenario)
 

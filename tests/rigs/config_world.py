@@ -78,6 +78,15 @@ class Shelf:
                     return content
         raise errors.not_found(f"cannot read {blob[:12]}: no such file content")
 
+    async def read_blobs(
+        self, agent: ids.AgentId, blobs: list[str], *, limit: int
+    ) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for blob in blobs:
+            found[blob] = await self.read_blob(agent, blob, limit=limit)
+            limit -= len(found[blob])
+        return found
+
     def _file(self, path: str, content: bytes) -> ports.TreeFile:
         mode = "100755" if path in self.executable else "100644"
         return ports.TreeFile(path, mode, self._blob(content), len(content))

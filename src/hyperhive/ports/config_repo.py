@@ -145,6 +145,12 @@ class ConfigRepos(Protocol):
         """The content; `HiveError` INVALID when it has more than *limit* bytes (asked first)."""
         ...
 
+    async def read_blobs(
+        self, agent: ids.AgentId, blobs: Sequence[str], *, limit: int
+    ) -> dict[str, bytes]:
+        """Like `read_blob` for many at once, which have at most *limit* bytes together."""
+        ...
+
     async def export(self, agent: ids.AgentId, sha: str, target: str) -> None:
         """Write the tree's files below an empty directory, blob by blob, and check that the tree
         id recomputed from the disk is the commit's. No checkout, no attributes, no archive."""

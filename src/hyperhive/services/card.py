@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from hyperhive import ports
@@ -122,35 +122,56 @@ class Cards:
     ) -> list[dict[str, Any]]:
         """Return the changed files between two commits, the riskiest first."""
         changes = sorted(await self._repos.changes(agent, before, after), key=_rank)
+        shown: set[str] = set()
         left = TEXT_TOTAL
-        sides: list[tuple[str, file_changes.Side, file_changes.Side]] = []
-        # Two runs: sizes decide before any content is fetched.
+        # Sizes decide before any content is fetched.
         for change in changes:
-            size = sum(file.size for file in (change.before, change.after) if file)
-            is_small = max_size(change) <= file_changes.TEXT_MAX and size <= left
-            left -= size if is_small else 0
-            sides.append(
-                (
-                    change.path,
-                    await self.fetch(agent, change.before, shown=is_small),
-                    await self.fetch(agent, change.after, shown=is_small),
-                )
-            )
-        return await asyncio.to_thread(_view_all, sides)
+            size = sum(file.size for file in _sides(change))
+            if max_size(change) <= file_changes.TEXT_MAX and size <= left:
+                left -= size
+                shown.add(change.path)
+        files = [(file, change.path in shown) for change in changes for file in _sides(change)]
+        texts = await self._repos.read_blobs(
+            agent, _blobs(file for file, is_shown in files if is_shown), limit=TEXT_TOTAL
+        )
+        unread = await self._hash(agent, [file for file, is_shown in files if not is_shown])
 
-    async def fetch(
-        self, agent: ids.AgentId, file: config_repo.TreeFile | None, *, shown: bool
-    ) -> file_changes.Side:
-        """Return one side of a change: with its content, or hashed when it is not *shown*."""
-        if file is None:
-            return file_changes.Side(None, None)
-        if shown:
-            content = await self._repos.read_blob(agent, file.blob, limit=file_changes.TEXT_MAX)
-            return file_changes.Side(file, content)
-        if file.size > HASHED_MAX:
-            return file_changes.Side.unread(file, None)
-        content = await self._repos.read_blob(agent, file.blob, limit=HASHED_MAX)
-        return await asyncio.to_thread(file_changes.Side.unread, file, content)
+        def side(path: str, file: config_repo.TreeFile | None) -> file_changes.Side:
+            if file is None:
+                return file_changes.Side(None, None)
+            return file_changes.Side(file, texts[file.blob]) if path in shown else unread[file]
+
+        return await asyncio.to_thread(
+            _view_all,
+            [(c.path, side(c.path, c.before), side(c.path, c.after)) for c in changes],
+        )
+
+    async def fetch(self, agent: ids.AgentId, file: config_repo.TreeFile) -> file_changes.Side:
+        """Return one file with its content, or hashed when it is too large to be shown."""
+        if file.size > file_changes.TEXT_MAX:
+            return (await self._hash(agent, [file]))[file]
+        content = await self._repos.read_blob(agent, file.blob, limit=file_changes.TEXT_MAX)
+        return file_changes.Side(file, content)
+
+    async def _hash(
+        self, agent: ids.AgentId, files: Sequence[config_repo.TreeFile]
+    ) -> dict[config_repo.TreeFile, file_changes.Side]:
+        """Files that are only listed: a few megabytes of them at a time."""
+        made = {file: file_changes.Side.unread(file, None) for file in files}
+        batch: list[config_repo.TreeFile] = []
+        room = HASHED_MAX
+        for file in [*sorted(made, key=lambda file: file.size), None]:
+            if batch and (file is None or file.size > room):
+                found = await self._repos.read_blobs(agent, _blobs(batch), limit=HASHED_MAX)
+                for each in batch:
+                    made[each] = await asyncio.to_thread(
+                        file_changes.Side.unread, each, found[each.blob]
+                    )
+                batch, room = [], HASHED_MAX
+            if file is not None and file.size <= HASHED_MAX:
+                batch.append(file)
+                room -= file.size
+        return made
 
 
 def require_acknowledged(
@@ -197,9 +218,17 @@ def commit_view(commit: config_repo.Commit) -> dict[str, Any]:
     }
 
 
+def _sides(change: config_repo.Change) -> list[config_repo.TreeFile]:
+    return [file for file in (change.before, change.after) if file is not None]
+
+
+def _blobs(files: Iterable[config_repo.TreeFile]) -> list[str]:
+    return list(dict.fromkeys(file.blob for file in files))
+
+
 def max_size(change: config_repo.Change) -> int:
     """Bytes of the larger side."""
-    return max((file.size for file in (change.before, change.after) if file), default=0)
+    return max((file.size for file in _sides(change)), default=0)
 
 
 def _rank(change: config_repo.Change) -> tuple[bool, bool, bool, str]:

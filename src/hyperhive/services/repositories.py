@@ -108,8 +108,7 @@ class Repositories:
         agent, sha = await self._resolve(name, revision)
         for file in await self._repos.files(agent, sha):
             if visible.show_text(file.path) == path:
-                small = file.size <= file_changes.TEXT_MAX
-                side = await self._cards.fetch(agent, file, shown=small)
+                side = await self._cards.fetch(agent, file)
                 return {"agent": name, "sha": sha, **file_changes.show_content(side)}
         raise errors.not_found(f"cannot show {path[:200]!r}: {sha[:12]} of {name} has no such file")
 

@@ -213,12 +213,24 @@ class AppliedRepos:
 
     async def read_blob(self, agent: ids.AgentId, blob: str, *, limit: int) -> bytes:
         """See `ports.ConfigRepos`."""
+        return (await self.read_blobs(agent, [blob], limit=limit))[blob]
+
+    async def read_blobs(
+        self, agent: ids.AgentId, blobs: Sequence[str], *, limit: int
+    ) -> dict[str, bytes]:
+        """See `ports.ConfigRepos`."""
         repository = self._find(agent)
-        kind, size = (await repository.sizes([blob])).get(blob, ("", 0))
-        if kind != "blob":
-            raise errors.not_found(f"cannot read {blob[:12]}: no such file content")
-        rules.check_size(blob, size, limit)
-        return (await repository.objects([blob], limit=limit))[blob][1]
+        names = list(dict.fromkeys(blobs))
+        sizes = await repository.sizes(names) if names else {}
+        left = limit
+        for name in names:
+            kind, size = sizes.get(name, ("", 0))
+            if kind != "blob":
+                raise errors.not_found(f"cannot read {name[:12]}: no such file content")
+            rules.check_size(name, size, left)
+            left -= size
+        found = await repository.objects(names, limit=limit)
+        return {name: content for name, (_, content) in found.items()}
 
     async def export(self, agent: ids.AgentId, sha: str, target: str) -> None:
         """See `ports.ConfigRepos`."""

@@ -178,6 +178,16 @@ class MemoryConfigRepos:
         rules.check_size(blob, len(body), limit)
         return body
 
+    async def read_blobs(
+        self, agent: ids.AgentId, blobs: Sequence[str], *, limit: int
+    ) -> dict[str, bytes]:
+        """See `ports.ConfigRepos`."""
+        found: dict[str, bytes] = {}
+        for blob in dict.fromkeys(blobs):
+            found[blob] = await self.read_blob(agent, blob, limit=limit)
+            limit -= len(found[blob])
+        return found
+
     async def export(self, agent: ids.AgentId, sha: str, target: str) -> None:
         """See `ports.ConfigRepos`; the files are written for real."""
         repository = self._find(agent)
