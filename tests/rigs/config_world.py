@@ -258,6 +258,8 @@ class World:
     shelf: Shelf = dataclasses.field(default_factory=Shelf)
     meta: Ledger = dataclasses.field(default_factory=Ledger)
     mirror: dict[str, Any] = dataclasses.field(default_factory=lambda: {"configured": False})
+    built_from: str = "inputs-1"
+    """What a build would take now."""
 
     def parts(self) -> configuration_parts.Parts:
         repos: Any = self.shelf

@@ -102,7 +102,8 @@ class Hive:
         )
         self.refused = refusals.Refusals(self.store, clock)
         self.overview = overview.Overview(
-            self.store, self.model, hive="hive", version="test", model="m-1", refused=self.refused
+            self.store, self.model, hive="hive", version="test", model="m-1", refused=self.refused,
+            built_from=lambda: self.world.built_from,
         )
         self.terminal = MemoryLiveLog(clock)
         self.turns = turns.Turns(

@@ -154,12 +154,12 @@ export function AgentConfiguration({ name }) {
 
 // --- all of them ----------------------------------------------------------------------------------
 
-const MIRROR_TONES = { ok: "good", current: "good", behind: "warn", failing: "bad", error: "bad" };
+const MIRROR_TONES = { in_step: "good", behind: "warn", error: "bad" };
 
 function Mirrored({ mirror }) {
   if (!mirror) return null;
   const lag = mirror.lag_refs > 0 ? `, ${plural(mirror.lag_refs, "ref")} behind` : "";
-  return html`<span class="badge tone-${MIRROR_TONES[mirror.state] ?? "dim"}" title=${mirror.error ? visible(mirror.error) : "On the forge"}>forge: ${visible(mirror.state)}${lag}${mirror.behind_since && html` <${Age} at=${mirror.behind_since} />`}</span>`;
+  return html`<span class="badge tone-${MIRROR_TONES[mirror.state] ?? "dim"}" title=${mirror.error ? visible(mirror.error) : "On the forge"}>forge: ${visible(mirror.state.replaceAll("_", " "))}${lag}${mirror.behind_since && html` <${Age} at=${mirror.behind_since} />`}</span>`;
 }
 
 function Repositories({ answer }) {
