@@ -43,6 +43,8 @@ class OneShot:
     once. Programs that only reserve much (node) cannot run so."""
     file_bytes: int = 64 * 1024**2
     """Largest file that it may write (RLIMIT_FSIZE)."""
+    etc: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    """Files below /etc by their path, read-only, instead of the sandbox's own (accounts, say)."""
 
 
 class OneShots(Protocol):

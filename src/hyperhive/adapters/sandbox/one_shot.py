@@ -332,6 +332,7 @@ def _options(order: ports.OneShot, spec: ports.SandboxSpec) -> list[orders.Optio
         files = {name: files[name] for name in ("/etc/hosts", "/etc/resolv.conf")}
     if order.network:
         files |= {name: _host_text(name) for name in ("/etc/hosts", "/etc/resolv.conf")}
+    files |= order.etc
     return [
         *who, "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
         *(() if order.network else ("--unshare-net",)),
