@@ -111,6 +111,7 @@ async def kill_everywhere(
             saboteur.disarm()
             if not started:
                 shutil.rmtree(home)
+                print(f"{kills} kills in {target} gits")
                 return kills
             if reached:
                 kills += 1
