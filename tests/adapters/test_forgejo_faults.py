@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import pathlib
+import shutil
 import time
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from hyperhive import ports
+from hyperhive.adapters.process.host import HostProcesses
 from hyperhive.ports import Fault
 from rigs.forge import Forge, Kind, Stage
 from rigs.forge.bench import ORG, SCOPES, Bench, bench
@@ -62,6 +64,7 @@ GIT_FAULTS = [
     (Kind.TRUNCATED, Fault.FAILING),
     (Kind.GARBAGE, Fault.FAILING),
     (Kind.RESET, Fault.FAILING),
+    (Kind.ENDLESS, Fault.FAILING),
     (Kind.HANG, Fault.SLOW),
 ]
 
@@ -394,6 +397,24 @@ def test_a_cancelled_sync_leaves_nothing_running(tmp_path):
         assert task.cancelled()
         world.forge.troubles.clear()
         assert await world.sync() == 2
+
+    _play(tmp_path, story)
+
+
+def test_a_host_without_git_is_said_to_be_one(tmp_path):
+    async def story(world: Bench) -> None:
+        (tmp_path / "bin").mkdir()
+        shell = shutil.which("sh")
+        assert shell is not None
+        (tmp_path / "bin" / "sh").symlink_to(shell)
+
+        class NoGit(HostProcesses):
+            async def run(self, argv, *, env, **options):  # type: ignore[no-untyped-def,override]
+                found = {**env, "PATH": str(tmp_path / "bin")}
+                return await super().run(argv, env=found, **options)
+
+        world.mirror._processes = NoGit()
+        assert (await world.fail()).fault is Fault.LOCAL
 
     _play(tmp_path, story)
 

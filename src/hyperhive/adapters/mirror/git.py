@@ -1,8 +1,9 @@
 """Runs git against the forge, in one way only.
 
 The environment is made from nothing, no configuration file but the repository's own is read, no
-hook runs, no redirect is followed, no proxy is used, and a wall clock ends the whole process
-group. What happened is judged by exit status and ``--porcelain``, never by other text.
+hook runs, no redirect is followed, no proxy is used, its memory has a limit (git keeps all that a
+server advertises, however much it is), and a wall clock ends the whole process group. What
+happened is judged by exit status and ``--porcelain``, never by other text.
 """
 
 from __future__ import annotations
@@ -40,9 +41,16 @@ _CONFIGURATION: Final = [
     ("http.followRedirects", "false"),
     ("http.proxy", ""),
     ("push.gpgSign", "false"),
+    # Within the limit of memory: packs of configurations are small, and so may be its windows.
+    ("core.packedGitWindowSize", "32m"),
+    ("pack.threads", "1"),
+    ("pack.windowMemory", "100m"),
     ("push.recurseSubmodules", "no"),
     ("protocol.allow", "never"),
 ]
+MEMORY_KIB: Final = 512 * 1024
+_LIMITED: Final = ["sh", "-c", 'ulimit -v "$0" && exec git "$@"', str(MEMORY_KIB)]
+_NO_PROGRAM: Final = (126, 127)
 _OUTPUT: Final = 16 * 1024 * 1024
 """Some 150 000 refs."""
 
@@ -99,8 +107,8 @@ class Git:
             try:
                 # Ended from here, so that slowness is told from what else is UNAVAILABLE.
                 async with asyncio.timeout(seconds):
-                    return await self.processes.run(
-                        ["git", *argv],
+                    result = await self.processes.run(
+                        [*_LIMITED, *argv],
                         env=_environment(settings, repository),
                         cwd=pathlib.Path(repository),
                         timeout=seconds + 60.0,
@@ -115,6 +123,11 @@ class Git:
                 ) from error
             except errors.HiveError as error:
                 raise ports.MirrorError(ports.Fault.LOCAL, error.message) from error
+        if result.code in _NO_PROGRAM:
+            raise ports.MirrorError(
+                ports.Fault.LOCAL, "cannot run git: the program is missing; install it"
+            )
+        return result
 
     def _complaint(self, result: ports.ProcessResult) -> str:
         lines = result.stderr.decode("utf-8", "replace").splitlines()
