@@ -132,7 +132,9 @@ class Bench:
         """`HiveError` INVALID when a workshop holds more than it may."""
         if await asyncio.to_thread(shelf.size_of, place) > OUTPUT_MAX:
             limit = OUTPUT_MAX // 1024**3
-            raise errors.invalid(f"it takes more than {limit} GiB on disk; ask for fewer packages")
+            raise errors.invalid(
+                f"cannot keep it: it takes more than {limit} GiB on disk; ask for fewer packages"
+            )
 
 
 def read_report(path: pathlib.Path) -> str:
@@ -140,9 +142,9 @@ def read_report(path: pathlib.Path) -> str:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise errors.invalid(f"the build left no report: {error.strerror}") from error
+        raise errors.invalid(f"cannot read the report of the build: {error.strerror}") from error
     with os.fdopen(fd, "rb") as stream:
         content = stream.read(REPORT_MAX + 1)
     if len(content) > REPORT_MAX:
-        raise errors.invalid("the report of the build is too long")
+        raise errors.invalid("cannot read the report of the build: it is too long")
     return content.decode("utf-8", "replace")

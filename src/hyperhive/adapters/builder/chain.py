@@ -177,15 +177,15 @@ class Build:
             return {}, {}
         pins, more = self._order.lock.get(kind, {}), self._order.lock.get(f"{kind}_lock", {})
         if not isinstance(pins, dict) or not isinstance(more, dict):
-            raise errors.invalid(f"the lock holds no table {kind!r}")
+            raise errors.invalid(f"cannot read the lock: {kind!r} is no table")
         return cast("dict[str, str]", pins), cast("dict[str, Any]", more)
 
     async def _make_apt(self, names: tuple[str, ...], place: pathlib.Path) -> _Made:
         base = self._base
         if base is None:
             raise errors.invalid(
-                "apt packages need a base root of the hive's own, and agents here get a view of "
-                "the host's /usr; set HIVE_SANDBOX to base, or ask for no apt packages"
+                "cannot install apt packages: they need a base root, and agents here get a view of "
+                "the host's /usr; set HIVE_SANDBOX to base, or ask for none"
             )
         ordinary = os.geteuid() != 0
         configuration = recipes.apt_configuration(
@@ -214,8 +214,8 @@ class Build:
         for name, version in pins.items():
             if found.get(name, version) != version:
                 raise errors.invalid(
-                    f"the archive no longer has {name} {version}, which the lock names (now "
-                    f"{found[name]}); update the agent to take newer versions"
+                    f"cannot install {name} {version}, which the lock names: the archive has "
+                    f"{found[name]} now; update the agent to take newer versions"
                 )
         await asyncio.to_thread(tidy, place / "root")
         return found, {}
@@ -283,7 +283,7 @@ class Build:
         try:
             pins, entries = recipes.npm_pins(bench.read_report(prefix / "package-lock.json"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise errors.invalid("npm left no package-lock.json that can be read") from error
+            raise errors.invalid("cannot read the package-lock.json that npm left") from error
         return pins, {"npm_lock": entries}
 
     async def _npm_tool(self) -> shelf.Layer:

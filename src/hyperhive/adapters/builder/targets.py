@@ -79,5 +79,5 @@ def find(source: pathlib.Path, name: str) -> pathlib.Path:
     path = pathlib.PurePosixPath(name)
     origin = source / path
     if path.is_absolute() or ".." in path.parts or origin.is_symlink() or not origin.is_file():
-        raise errors.invalid(f"the commit has no file {name!r} (files)")
+        raise errors.invalid(f"cannot find {name!r} (files): the commit has no such file")
     return origin

@@ -29,7 +29,9 @@ def lend_pip() -> tuple[ports.Bind, dict[str, str]]:
     """
     pip = find_pip()
     if pip is None:
-        raise errors.unavailable(f"there is no pip on this host; {PIP_REMEDY}")
+        raise errors.unavailable(
+            f"cannot install pip or npm packages: this host has no pip; {PIP_REMEDY}"
+        )
     if pip.is_dir():
         return ports.Bind(pip, "/run/tools/pip"), {"PIP": "/run/tools/pip"}
     # A wheel is a zip archive, which Python can run a directory of.
