@@ -7,8 +7,9 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from hyperhive.domain import agents, turns
+from hyperhive.domain import access, agents, configuration, turns
 from hyperhive.services.turns import FinishReport
+from rigs import config_world
 
 pytestmark = pytest.mark.browser
 
@@ -238,5 +239,34 @@ def test_a_pause_can_be_ended_where_the_agent_is_shown(tell) -> None:
         await hive.turns.take(row.id, "boot")
         await expect(page.get_by_test_id("state")).to_have_attribute("data-state", "thinking")
         await expect(page.get_by_test_id("retry")).to_have_count(0)
+
+    tell(story)
+
+
+def test_what_does_not_work_of_a_configuration_is_shown_until_it_does(tell) -> None:
+    async def story(visit) -> None:
+        page, hive = visit.page, visit.hive
+        row = await hive.agent("coder")
+        wanted = configuration.Configuration(
+            secrets={"TOKEN": "git-token"}, mcp_servers={"clock": configuration.McpServer("c")}
+        )
+        await config_world.deploy(
+            hive.store, row.id, "a" * 40, configuration=configuration.to_json(wanted)
+        )
+        trouble = page.get_by_test_id("trouble")
+        for place in ("/", "/agents/coder"):
+            await visit.open(place)
+            await expect(trouble).to_have_count(1)
+            await expect(trouble).to_contain_text("hive secret set git-token")
+        told = [{"name": "clock", "status": "failed"}]
+        await hive.fleet.report_servers(row.id, told)
+        await expect(trouble).to_have_count(2)
+        await expect(trouble.nth(1)).to_have_text("MCP server clock: failed; its tools are missing")
+        await hive.verbs.call(
+            access.operator("page"), "set-secret", {"name": "git-token", "value": "x"}
+        )
+        await expect(trouble).to_have_count(1)
+        await hive.fleet.report_servers(row.id, [{"name": "clock", "status": "connected"}])
+        await expect(trouble).to_have_count(0)
 
     tell(story)

@@ -83,14 +83,18 @@ def test_a_build_runs_under_the_eyes_of_the_operator_and_is_approved_as_shown(te
         await expect(log).to_contain_text("Setting up curl")
         await expect(card.get_by_test_id("decide-hint")).to_contain_text("once it is built")
         await config_world.move(
-            hive.store, asked.id, build=BuildState.BUILT, generation="ab" * 8, effects=EFFECTS
-        )
+            hive.store, asked.id, build=BuildState.BUILT, generation="ab" * 8,
+            effects=EFFECTS | {"warnings": ["hive: left out"]},
+            configuration={"secrets": {"TOKEN": "away"}},
+        )  # fmt: skip
         await expect(state).to_have_attribute("data-state", "built")
         await expect(log).to_have_attribute("data-ended", "true")
         effects = card.get_by_test_id("effect")
         await expect(effects.first).to_contain_text("package apt curl")
         await expect(effects.first).to_contain_text("more power")
         await expect(effects.nth(1)).to_contain_text("haiku → opus")
+        await expect(card.get_by_test_id("effect-warning")).to_have_text("hive: left out")
+        await expect(card.get_by_test_id("missing-secret")).to_contain_text("away")
         await expect(card.get_by_test_id("reason")).to_have_text("It needs curl.")
         rows = card.locator(".code-row")
         assert [await row.get_attribute("class") for row in await rows.all()] == [

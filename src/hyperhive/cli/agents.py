@@ -20,6 +20,12 @@ def _remark(agent: dict[str, Any]) -> str:
     notes = (
         agent["status"] if agent["phase"] == "running" else agent["phase_note"],
         agent["turn_note"],
+        *agent.get("trouble", ()),
+        *(
+            f"MCP server {server['name']}: {server['status']}"
+            for server in agent.get("mcp_servers", ())
+            if server["status"] not in ("connected", "unknown")
+        ),
     )
     return show.first_line(" · ".join(note for note in notes if note), 60)
 

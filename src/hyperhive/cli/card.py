@@ -39,6 +39,9 @@ def print_card(card: Json, call: Invocation) -> None:
     elif proposal is not None:
         _title("what it does", call)
         print_effects(card["effects"], bool(proposal["generation"]), call)
+        for name in card.get("missing_secrets", ()):
+            said = f"the secret {name} is not set on this host; see: hive secret set {name}"
+            _echo("  ! " + show.clean(said), call, "yellow")
     if card["description"]:
         _title("why, in the words of the one who asks", call)
         _quote(card["description"])
@@ -91,6 +94,8 @@ def print_effects(effects: Json, is_built: bool, call: Invocation) -> None:
             "nothing that the hive knows of: only files" if is_built else "known once it is built"
         )
         show.echo(f"  {said}")
+    for warning in effects.get("warnings", ()):
+        _echo("  ! " + show.clean(warning), call, "yellow")
     for change in changes:
         sign = _SIGNS.get(change["change"], "~")
         value = change["after"] if change["after"] is not None else change["before"]

@@ -156,11 +156,11 @@ def _view(tx: ports.ReadTx, name: str) -> dict[str, Any]:
 
 
 def _record(tx: ports.Tx, kind: events.EventKind, name: str, caller: access.Caller) -> None:
-    tx.record(
-        events.Event(
-            kind, text=f"{name}, by {caller.name} via {caller.via}", topics=(events.SETTINGS,)
-        )
-    )
+    """One fact for each agent that uses it, so that its row is shown anew; at least one."""
+    users = dict.fromkeys(agent.id for agent, use in _all_uses(tx) if use.secret == name)
+    for agent in [*users] or [None]:
+        text = f"{name}, by {caller.name} via {caller.via}"
+        tx.record(events.Event(kind, agent=agent, text=text, topics=(events.SETTINGS,)))
 
 
 def _check_name(name: str) -> None:

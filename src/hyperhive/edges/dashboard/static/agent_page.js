@@ -1,7 +1,7 @@
 // One agent: its head, its live terminal, a prompt, and the mail that it got.
 
 import { act, newKey } from "./api.js";
-import { AgentActions, StateBadge, condition } from "./agents.js";
+import { AgentActions, StateBadge, Trouble, condition } from "./agents.js";
 import { MessageRow } from "./mail.js";
 import { ModelHint } from "./model.js";
 import { agents, agentList, hive, lastFacts, loaded, messageList, messages, pictures } from "./state.js";
@@ -153,6 +153,7 @@ export function AgentPage({ name, terminal }) {
         <${ModelHint} />
         ${(note || agent.status) && html`
           <p class="status" dir="auto"><${Note} text=${note} /> ${agent.status && html`<q>${visible(agent.status)}</q>`}</p>`}
+        <${Trouble} agent=${agent} />
       </div>
       <section class="terminal-panel panel" aria-label="Terminal">
         <${Terminal} state=${terminal} />

@@ -48,6 +48,13 @@ export function StateBadge({ agent }) {
   `;
 }
 
+/** What of its configuration does not work; nothing is shown while all does. */
+export function Trouble({ agent }) {
+  const away = (agent.mcp_servers ?? []).filter(({ status }) => !["connected", "unknown"].includes(status));
+  const texts = [...(agent.trouble ?? []), ...away.map(({ name, status }) => `MCP server ${name}: ${status}; its tools are missing`)];
+  return texts.map((text) => html`<p key=${text} class="warn-text" data-testid="trouble">${visible(text)}</p>`);
+}
+
 export async function confirmKill(name) {
   const sure = await confirmFirst(
     `Kill ${name}?`,
@@ -169,6 +176,7 @@ function AgentRow({ agent }) {
         }${agent.crashes > 0 && html` <span class="warn-text">· crash ${agent.crashes}${agent.retry_at && agent.phase === "crashed" && html`, next start<${Until} at=${agent.retry_at} />`}</span>`}</span>
         <${AgentActions} agent=${agent} />
       </div>
+      <${Trouble} agent=${agent} />
       <${LogView} name=${agent.name} />
       <${ConfigurationView} agent=${agent} />
     </li>

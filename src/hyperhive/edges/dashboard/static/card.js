@@ -57,6 +57,10 @@ function Effects({ card }) {
       ${changes.length
         ? html`<ul>${changes.map((effect, index) => html`<${Effect} key=${index} effect=${effect} />`)}</ul>`
         : html`<p class="dim">${built ? "Nothing that the hive knows of: only files change." : "Known once it is built."}</p>`}
+      ${(card.effects.warnings ?? []).map((text, index) => html`<p key=${index} class="warn-text" data-testid="effect-warning">${shown(text)}</p>`)}
+      ${(card.missing_secrets ?? []).map((name) => html`
+        <p key=${name} class="warn-text" data-testid="missing-secret">The secret <b>${visible(name)}</b> is not set on this host; its
+          variable will be missing. Set it with <code>hive secret set ${visible(name)}</code>.</p>`)}
     </section>
   `;
 }
