@@ -16,14 +16,13 @@ import pathlib
 import resource
 import secrets
 import signal
-import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import structlog
 
 import hyperhive
-from hyperhive import ports, settings, wiring
+from hyperhive import doors, ports, settings, wiring
 from hyperhive.adapters.agent_home import directories
 from hyperhive.adapters.claude_cli import provision
 from hyperhive.adapters.clock import system as system_clock
@@ -34,7 +33,6 @@ from hyperhive.adapters.process import host as host_processes
 from hyperhive.adapters.sandbox import bubblewrap
 from hyperhive.adapters.secrets import files as file_secrets
 from hyperhive.adapters.store import sqlite as store_sqlite
-from hyperhive.domain import agents, ids
 from hyperhive.edges import actions as actions_edge
 from hyperhive.edges import egress as egress_edge
 from hyperhive.edges import gateway as gateway_edge
@@ -48,7 +46,6 @@ from hyperhive.services import refusals as refusals_service
 from hyperhive.services import turns as turns_service
 from hyperhive.services.effective import reach
 from hyperhive.services.named_secrets import NamedSecrets
-from hyperhive.wire import agent_protocol
 
 Report = Callable[[str], None]
 DESCRIPTORS: Final = 65_536
@@ -101,12 +98,12 @@ def end_agents(options: settings.Settings) -> list[str]:
                 sandbox=bubblewrap.BubblewrapSandbox(
                     host_processes.HostProcesses(), clock, cache=options.cache, view="host"
                 ),
-                doors=_NoDoors(),
+                doors=doors.NoDoors(),
                 turns=turns_service.Turns(
                     store, clock, _turn_settings(options), lambda: "", "none"
                 ),
                 spec=_homes(options, provision.locate(options.cache)).spec,
-                seed=_seed_nothing,
+                seed=doors.seed_nothing,
                 crash_limit=options.crash_limit,
                 log=log,
             )
@@ -127,23 +124,6 @@ async def _end_sandboxes(parts: agent_worker.WorkerParts) -> list[str]:
     return [agent.name for agent in running]
 
 
-async def _seed_nothing(_: agents.Agent) -> None:
-    """Nothing is started here."""
-
-
-class _NoDoors:
-    """Serves nothing: for ending sandboxes without a daemon."""
-
-    async def open(self, agent: agents.Agent, spec: ports.SandboxSpec) -> None:
-        raise RuntimeError("nothing is served here")
-
-    async def attach(self, agent: agents.Agent, listeners: Mapping[int, socket.socket]) -> None:
-        raise RuntimeError("nothing is served here")
-
-    async def close(self, agent: ids.AgentId) -> None:
-        """Nothing is open."""
-
-
 class _DemoModel:
     """Starts the scripted model when it is first wanted."""
 
@@ -160,36 +140,6 @@ class _DemoModel:
     async def stop(self) -> None:
         if self._model is not None:
             await self._model.stop()
-
-
-class _Doors:
-    """The socket, the gateway and the egress proxy of every sandbox."""
-
-    def __init__(
-        self,
-        api: agent_server.AgentApi,
-        gateway: gateway_edge.Gateway,
-        egress: egress_edge.EgressProxy,
-        homes: directories.AgentHomes,
-    ) -> None:
-        self._api = api
-        self._gateway = gateway
-        self._egress = egress
-        self._homes = homes
-
-    async def open(self, agent: agents.Agent, spec: ports.SandboxSpec) -> None:
-        await self._api.open(
-            agent.id, self._homes.socket_directory(agent.id), uid=spec.uid, gid=spec.uid
-        )
-
-    async def attach(self, agent: agents.Agent, listeners: Mapping[int, socket.socket]) -> None:
-        await self._gateway.serve(agent.id, listeners[agent_protocol.GATEWAY_PORT])
-        await self._egress.serve(agent.id, listeners[agent_protocol.EGRESS_PORT])
-
-    async def close(self, agent: ids.AgentId) -> None:
-        await self._gateway.stop_serving(agent)
-        await self._egress.stop_serving(agent)
-        await self._api.close_agent(agent)
 
 
 class _Daemon:
@@ -324,7 +274,7 @@ class _Daemon:
             store=store,
             clock=clock,
             sandbox=sandbox,
-            doors=_Doors(api, gateway, egress, homes),
+            doors=doors.Doors(api, gateway, egress, homes),
             turns=turn_service,
             spec=configurations.spec,
             seed=configurations.seeder.ensure,

@@ -22,6 +22,7 @@ from rigs.rpc import rpc
 Open = Callable[..., contextlib.AbstractAsyncContextManager[Any]]
 EVERYBODY = ["recv", "send", "whoami", "peers", "set_status"]
 MANAGERS = ["request_spawn", "start", "kill", "restart"]
+CONFIGURATION = ["request_apply_commit", "request_update_inputs", "update", "withdraw_request"]
 
 
 async def list_tools(client: Any, turn: str) -> list[dict[str, Any]]:
@@ -36,7 +37,7 @@ def test_tools_follow_the_role_and_teach(open_hive: Open) -> None:
             listed = await list_tools(bob, "t")
             assert [tool["name"] for tool in listed] == EVERYBODY
             listed = await list_tools(manager, "t")
-            assert [tool["name"] for tool in listed] == EVERYBODY + MANAGERS
+            assert [tool["name"] for tool in listed] == EVERYBODY + MANAGERS + CONFIGURATION
             for tool in listed:
                 schema = tool["inputSchema"]
                 assert (schema["type"], schema["additionalProperties"]) == ("object", False)
@@ -49,7 +50,7 @@ def test_tools_follow_the_role_and_teach(open_hive: Open) -> None:
     asyncio.run(story())
 
 
-@pytest.mark.parametrize("name", MANAGERS)
+@pytest.mark.parametrize("name", MANAGERS + CONFIGURATION)
 def test_an_agent_that_uses_a_managers_tool_is_told_so(open_hive: Open, name: str) -> None:
     async def story() -> None:
         async with open_hive("bob") as hive:
@@ -334,7 +335,7 @@ def test_the_official_client_is_content(open_hive: Open) -> None:
 def test_every_tool_is_in_the_table_once_with_a_right() -> None:
     assert len(tools.BY_NAME) == len(tools.TOOLS)
     assert {tool.right for tool in tools.TOOLS} == {access.Right.AGENT, access.Right.MANAGER}
-    assert [tool.name for tool in tools.TOOLS] == EVERYBODY + MANAGERS
+    assert [tool.name for tool in tools.TOOLS] == EVERYBODY + MANAGERS + CONFIGURATION
 
 
 @pytest.mark.parametrize("moment", range(12))

@@ -30,6 +30,8 @@ from hyperhive.services import (
 
 RETRY: Final = datetime.timedelta(seconds=5)
 """After a step that the host could not do."""
+COLLECT_EVERY: Final = 3600.0
+"""Seconds between two looks for layers that nobody needs; only deploys and starts look."""
 LIVE_STEPS: Final = tuple(step for step in DeployStep if step is not DeployStep.NONE)
 
 
@@ -56,6 +58,8 @@ class DeployLoop:
         self._seeder = seeder
         self._log = log
         self._health_seconds = health_seconds
+        self._in_meta: frozenset[ids.AgentId] = frozenset()
+        self._collected: float | None = None
         self._later: dict[ids.ApprovalId, datetime.datetime] = {}
         self._told: set[ids.ApprovalId] = set()
 
@@ -68,6 +72,7 @@ class DeployLoop:
     async def _round(self) -> None:
         number = self._store.number()
         await self._seeder.ensure_all()
+        await self._note_new_agents()
         live = await self.run_once()
         waits: list[Awaitable[object]] = []
         if any(row.step is DeployStep.CHECKING for row in live):
@@ -82,6 +87,15 @@ class DeployLoop:
             seconds = (min(due) - self._clock.now()).total_seconds()
             waits.append(self._clock.sleep(max(0.05, seconds)))
         await waiting.first(*waits)
+
+    async def _note_new_agents(self) -> None:
+        """Meta and the export have exactly the agents that there are (S43)."""
+        rows = await self._store.read(lambda tx: tx.list_deployments())
+        agents = frozenset(row.agent_id for row in rows)
+        if agents != self._in_meta:
+            await self._sync_meta()
+            await self.publish()
+            self._in_meta = agents
 
     async def run_once(self) -> list[proposals.Proposal]:
         """Do every step that can be done now; the proposals that still have one."""
@@ -263,6 +277,17 @@ class DeployLoop:
         rows = await self._store.read(lambda tx: tx.list_agents())
         await self._repos.publish([(agent.id, agent.name) for agent in rows])
 
+    async def _collect(self) -> None:
+        """Forget what no agent runs, may be switched to or was switched from; once an hour."""
+        now = self._clock.monotonic()
+        if self._collected is not None and now - self._collected < COLLECT_EVERY:
+            return
+        self._collected = now
+        keep = await self._store.read(deploying.wanted_generations)
+        freed = await self._builder.collect(keep)
+        if freed:
+            self._log.info("unused layers were removed", bytes=freed)
+
     # --- start -------------------------------------------------------------------------
 
     async def reconcile(self) -> None:
@@ -273,8 +298,8 @@ class DeployLoop:
         for agent, tags, main in wanted:
             found = await self._repos.reconcile(agent.id, tags, main)
             differing += [f"{agent.name}: {sentence}" for sentence in found]
-        await self._sync_meta()
-        await self.publish()
+        await self._note_new_agents()
+        await self._collect()
         if differing:
             self._log.warning("repositories differ from the store", differences=differing[:50])
             text = "\n".join(differing[:50])
@@ -299,8 +324,8 @@ class DeployLoop:
         for entry, generation in await self._store.read(look):
             found = await self._builder.find(ids.GenerationId(generation)) if generation else None
             entries.append(entry if found is None else dataclasses.replace(entry, lock=found.lock))
-        await self._meta.abort()
-        await self._meta.sync(entries, f"regenerate meta for {len(entries)} agents")
+        verb = "regenerate meta for" if self._in_meta else "seed meta from"
+        await self._meta.sync(entries, f"{verb} {len(entries)} agents")
 
     async def _report(self, approval: ids.ApprovalId, reason: str) -> None:
         if approval in self._told:

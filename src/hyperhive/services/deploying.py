@@ -24,8 +24,7 @@ from hyperhive.domain import (
 from hyperhive.domain.proposals import DeployStep, Origin
 from hyperhive.services import building, lookup, pinning, posting, review
 
-DEPLOYED: Final = (Origin.COMMIT, Origin.ROLLBACK, Origin.REBUILD)
-"""Origins that change what an agent runs."""
+ROLLBACKS_KEPT: Final = 5
 
 
 class Verdict(enum.Enum):
@@ -212,6 +211,24 @@ def seed(
             topics=(events.DEPLOYS, events.MIRROR),
         )
     )
+
+
+def wanted_generations(tx: ports.ReadTx) -> list[str]:
+    """Built environments that must be kept: what runs, what waits, and what ran before.
+
+    The last `ROLLBACKS_KEPT` deploys of each agent are kept, so that going back builds nothing.
+    """
+    keep = {row.generation for row in tx.list_deployments()}
+    for agent in tx.list_agents():
+        recent: list[str] = []
+        for proposal in tx.list_proposals(agent=agent.id, limit=1000):
+            state = review.require_approval(tx, proposal.approval).state
+            if state in approvals.LIVE or proposal.step is not DeployStep.NONE:
+                keep.add(proposal.generation)
+            elif state is approvals.ApprovalState.DEPLOYED:
+                recent.append(proposal.generation)
+        keep.update(recent[:ROLLBACKS_KEPT])
+    return sorted(keep - {""})
 
 
 def require_deployment(tx: ports.ReadTx, agent: ids.AgentId) -> deployments.Deployment:

@@ -51,7 +51,7 @@ class RequestUpdateInputs(params.Params):
 
 
 class OneRequest(params.Params):
-    """Arguments of ``withdraw``."""
+    """Arguments of ``withdraw_request``."""
 
     approval: Annotated[params.Id, msgspec.Meta(description="Number of your request.")]
 
@@ -123,7 +123,7 @@ TOOLS: Final = (
         _update,
     ),
     Tool(
-        "withdraw",
+        "withdraw_request",
         access.Right.MANAGER,
         OneRequest,
         "Take back a request of yours that still waits for the operator.",
