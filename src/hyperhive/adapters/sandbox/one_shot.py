@@ -51,6 +51,7 @@ CAPABILITIES: Final = (
 """What dpkg(1) needs to own and replace files; valid for the ids of the range alone."""
 DESCRIPTORS: Final = 4096
 _PROGRAM: Final = pathlib.Path(__file__).parent / "one_shot_program.py"
+_OUTER_REMEDY: Final = "run as root, or let this Python make user namespaces (AppArmor)"
 _STATUS_BYTES: Final = 65536
 _SLACK: Final = 10.0
 """How much longer the program may take than its command, before it is ended itself."""
@@ -102,6 +103,7 @@ class BubblewrapOneShots:
         self._filter = seccomp.build()
         self._count = 0
         self._swept = False
+        self._outer = True
 
     async def probe(self) -> list[ports.Finding]:
         """Run a command that looks at itself."""
@@ -119,6 +121,9 @@ class BubblewrapOneShots:
             text = f"a test command was not confined: {' '.join(said)}"
             remedy = "report this; nothing must be built so"
             return [ports.Finding(topic, ports.Severity.BROKEN, text, remedy)]
+        if not self._outer:
+            text = "a daemon that is killed while one starts can leave that one running"
+            return [ports.Finding(topic, ports.Severity.NOTICE, text, _OUTER_REMEDY)]
         return [ports.Finding(topic, ports.Severity.OK, "a test command ran confined")]
 
     async def run(
@@ -175,6 +180,7 @@ class BubblewrapOneShots:
                 raise errors.unavailable(error.message.replace(sys.executable, what)) from error
             finally:
                 await status.end()
+                self._outer = status.outer
             groups = [pathlib.Path(path) for path in run["cgroups"]]
             return _result(result, status, what, output_limit, groups)
 

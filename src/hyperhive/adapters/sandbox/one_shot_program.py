@@ -209,8 +209,8 @@ def stage(order: Order, namespace: int) -> dict[str, str]:
         os.close(top)
         upper, work = overlay["upper"], overlay["work"]
         options += f",upperdir={STAGE}/t/{upper},workdir={STAGE}/t/{work}"
-    if order["ordinary"]:
-        options += ",userxattr"
+    # Plain layers, which can be moved, merged and lie below others: no renames by reference.
+    options += ",userxattr" if order["ordinary"] else ",redirect_dir=off,metacopy=off"
     places["@root"] = f"{STAGE}/root"
     os.mkdir(places["@root"])
     flags = MS_NOSUID | MS_NODEV | (MS_RDONLY if top < 0 else 0)
@@ -325,6 +325,9 @@ def run(order: Order) -> int:
     namespace = -1
     if order["ordinary"]:
         outer = enter_own_namespaces(order)
+        if not outer:
+            # Would count all that this user runs on the host.
+            del order["rlimits"]["RLIMIT_NPROC"]
     else:
         if order["range"] is not None:
             namespace = mapped_namespace(*order["range"])
