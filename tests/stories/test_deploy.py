@@ -325,3 +325,20 @@ def test_requests_are_capped(tmp_path: pathlib.Path) -> None:
 
 
 _LIVE = tell.LIVE_STEPS
+
+
+def test_one_damaged_repository_holds_up_nobody_else(tmp_path: pathlib.Path) -> None:
+    async def story(host: HiveTester, bob: agents.Agent) -> None:
+        await host.ask(lambda d: d.review.spawn(OLGA, "zoe", "x"))
+        zoe = await host.is_in("zoe", agents.Phase.RUNNING)
+        await host.until(lambda tx: tx.get_deployment(zoe.id))
+        del host.place.repos._repositories[zoe.id]
+        await host.again()
+        sha = await tell.commit(host, tell.config("jq"))
+        await tell.proposes(host, sha)
+        await tell.decides(host, sha)
+        await tell.ends(host, sha, ApprovalState.DEPLOYED)
+        (said,) = await host.look(lambda tx: tx.list_messages(recipient=ids.OPERATOR))
+        assert "zoe: cannot use the configuration" in said.body
+
+    play(tmp_path, story)

@@ -296,7 +296,11 @@ class DeployLoop:
         wanted = await self._store.read(pinning.everything)
         differing: list[str] = []
         for agent, tags, main in wanted:
-            found = await self._repos.reconcile(agent.id, tags, main)
+            try:
+                found = await self._repos.reconcile(agent.id, tags, main)
+            except errors.HiveError as error:
+                # One damaged repository must not hold up all the others.
+                found = [error.message]
             differing += [f"{agent.name}: {sentence}" for sentence in found]
         await self._note_new_agents()
         await self._collect()
@@ -304,8 +308,8 @@ class DeployLoop:
             self._log.warning("repositories differ from the store", differences=differing[:50])
             text = "\n".join(differing[:50])
             await self._mail_operator(
-                f"Tags of applied repositories are not what the hive wrote. They were left as they "
-                f"are; what runs is what the store says:\n{text}"
+                f"Applied repositories are not as the hive left them. They were not touched; what "
+                f"runs is what the store says:\n{text}"
             )
 
     async def _sync_meta(self) -> None:
