@@ -81,6 +81,16 @@ def test_a_tool_of_an_extra_server_is_called_and_its_secret_shown_to_nobody(
     assert results[1]["is_error"], "a tool that is not on the list is refused"
 
 
+def test_a_fetch_asks_nobody_but_the_egress_proxy(harness: Harness) -> None:
+    daemon = harness.daemon
+    fetch = {"tool": "WebFetch", "input": {"url": "https://example.org/", "prompt": "what is it"}}
+    made = plan(script(fetch, {"say": "done"}), tools=["WebFetch"], allowed_tools=["WebFetch"])
+    assert daemon.ended(daemon.give(made))["outcome"] == "ok", daemon.tell()
+    [result] = daemon.of_kind("tool_result", made["turn"])
+    assert result["is_error"], "nothing listens where the proxy would be"
+    assert "Unable to verify" not in result["content"]
+
+
 def test_a_broken_server_costs_its_tools_and_nothing_else(harness: Harness) -> None:
     daemon = harness.daemon
     servers = {

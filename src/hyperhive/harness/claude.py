@@ -21,6 +21,9 @@ SETTINGS = {
     "cleanupPeriodDays": 3650,
     "attribution": {"commit": "", "pr": ""},
     "includeGitInstructions": False,
+    # WebFetch would first ask api.anthropic.com, past the gateway, whether a host is fine. Which
+    # hosts an agent may reach is decided by the egress proxy.
+    "skipWebFetchPreflight": True,
 }
 OWN_SERVER = {"hive": {"type": "sdk", "name": "hive"}}
 _NOT_PASSED_ON = ("HIVE_", "CLAUDE", "ANTHROPIC_", "PYTHON")
