@@ -9,9 +9,9 @@ import pytest
 
 from hyperhive import ports
 from hyperhive.adapters.clock.manual import ManualClock
-from hyperhive.domain import errors, ids
+from hyperhive.domain import approvals, errors, ids
 from hyperhive.domain.proposals import BuildState, DeployStep, Origin
-from rigs.store_world import NOW, Run, make_deployment, make_proposal, refused
+from rigs.store_world import NOW, Run, make_approval, make_deployment, make_proposal, refused
 from rigs.store_world import run as run
 
 pytestmark = pytest.mark.timeout(30)
@@ -93,5 +93,31 @@ def test_a_deployment_replaces_the_one_before(run: Run) -> None:
             await store.write(fails)
         assert await store.read(lambda tx: tx.get_deployment(seed.agent_id)) == later
         assert await store.read(lambda tx: tx.list_proposals()) == []
+
+    run(scenario)
+
+
+def test_an_adopted_approval_keeps_its_id_and_later_ones_are_greater(run: Run) -> None:
+    async def scenario(store: ports.Store, clock: ManualClock) -> None:
+        denied = make_approval(approvals.ApprovalState.DENIED)
+        seventh, third = (dataclasses.replace(denied, id=ids.ApprovalId(n)) for n in (7, 3))
+
+        def adopt(tx: ports.Tx) -> None:
+            tx.adopt_approval(third)
+            tx.adopt_approval(seventh)
+
+        def adopt_and_fail(tx: ports.Tx) -> None:
+            tx.adopt_approval(dataclasses.replace(denied, id=ids.ApprovalId(90)))
+            raise errors.invalid("undo it")
+
+        await store.write(adopt)
+        with refused(errors.ErrorKind.INVALID):
+            await store.write(adopt_and_fail)
+        with refused(errors.ErrorKind.CONFLICT):
+            await store.write(lambda tx: tx.adopt_approval(third))
+        assert await store.read(lambda tx: tx.get_approval(ids.ApprovalId(7))) == seventh
+        assert (await store.write(lambda tx: tx.insert_approval(denied))).id == 8
+        rows = await store.read(lambda tx: tx.list_approvals())
+        assert [row.id for row in rows] == [8, 7, 3]
 
     run(scenario)

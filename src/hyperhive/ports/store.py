@@ -151,6 +151,13 @@ class Tx(ReadTx, Protocol):
         """Add *approval* (its id is ignored) and return it with the id that it got."""
         ...
 
+    def adopt_approval(self, approval: approvals.Approval) -> None:
+        """Add *approval* under the id that it has: from another hive, whose tags name that id.
+
+        Later approvals get greater ids. `HiveError` CONFLICT when the id was used.
+        """
+        ...
+
     def update_approval(self, approval: approvals.Approval) -> None: ...
     def insert_proposal(self, proposal: proposals.Proposal) -> None:
         """Add a row; `HiveError` CONFLICT when the approval has one."""

@@ -290,6 +290,14 @@ class MemoryTx:
         self._put(self._tables.approvals, stored.id, stored)
         return stored
 
+    def adopt_approval(self, approval: approvals.Approval) -> None:
+        tables, before = self._tables, self._tables.approval_id
+        if approval.id in tables.approvals:
+            raise errors.conflict(f"cannot adopt approval {approval.id}: it exists")
+        self._put(tables.approvals, approval.id, approval)
+        self._undo.append(lambda: setattr(tables, "approval_id", before))
+        tables.approval_id = max(before, approval.id)
+
     def update_approval(self, approval: approvals.Approval) -> None:
         if approval.id not in self._tables.approvals:
             raise errors.not_found(f"cannot change approval {approval.id}: there is none")

@@ -98,6 +98,7 @@ DELETE_HANDLED: Final = (
 
 GET_APPROVAL: Final = f"SELECT {_APPROVAL} FROM approvals WHERE id = ?"
 INSERT_APPROVAL: Final = _insert("approvals", _without_id(_APPROVAL))
+ADOPT_APPROVAL: Final = _insert("approvals", _APPROVAL)
 UPDATE_APPROVAL: Final = _update("approvals", _APPROVAL)
 
 GET_TURN: Final = f"SELECT {_TURN} FROM turns WHERE id = ?"

@@ -321,6 +321,13 @@ class SqliteTx(SqliteReadTx, proposal_rows.ProposalWrites):
         assert number is not None  # an INSERT that did not raise has a row id
         return dataclasses.replace(approval, id=ids.ApprovalId(number))
 
+    def adopt_approval(self, approval: approvals.Approval) -> None:
+        bound = (approval.id, *rows.approval_in(approval))
+        try:
+            self._execute(queries.ADOPT_APPROVAL, bound)
+        except sqlite3.IntegrityError as error:
+            raise errors.conflict(f"cannot adopt approval {approval.id}: it exists") from error
+
     def update_approval(self, approval: approvals.Approval) -> None:
         bound = (*rows.approval_in(approval), approval.id)
         if self._execute(queries.UPDATE_APPROVAL, bound).rowcount != 1:
