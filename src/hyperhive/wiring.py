@@ -59,6 +59,7 @@ class Configurations:
         one_shots = one_shots_of(host)
         importing = importer.Importer(one_shots, own_git, clock, home / "run" / "import")
         self._host = host
+        self._one_shots = one_shots
         builder: ports.Builder = layers.LayersBuilder(
             one_shots,
             host.processes,
@@ -104,6 +105,7 @@ class Configurations:
                 store, self._repos, self._meta, self.forge.status
             ),
             build_logs=build_logs.BuildLogs(store, self._host.options.home / "build"),
+            probes=(self._one_shots.probe, self._builder.probe),
         )
 
     def built_from(self) -> str:

@@ -49,6 +49,8 @@ def commands(tree: ast.AST) -> Iterator[int]:
             first, _, rest = node.value.partition(" ")
             if first == "git" and rest.startswith(("-C ", "--git-dir", "-c ")):
                 yield node.lineno
+            if "exec git " in node.value:
+                yield node.lineno
 
 
 def texts(tree: ast.AST) -> Iterator[str]:

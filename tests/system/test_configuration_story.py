@@ -97,7 +97,7 @@ def test_from_a_commit_to_a_tool_and_back(hive: hives.HiveProcess) -> None:
     )
 
     # A rollback brings the old state back, on the same road.
-    back = hive.call("rollback", agent="coder", tag="deployed/0")["id"]
+    back = hive.ask("rollback", "coder", "deployed/0")["id"]
     built(hive, back)
     hive.ask("approve", str(back))
     ends(hive, back, "deployed")
