@@ -161,10 +161,21 @@ def test_a_large_file_is_listed_and_never_fetched_for_showing(make_desk) -> None
 
 def test_more_text_than_one_card_holds_is_not_read(make_desk) -> None:
     count = card.TEXT_TOTAL // file_changes.TEXT_MAX
-    files = {f"{n:02}.txt": b"line\n" * (file_changes.TEXT_MAX // 5) for n in range(count + 2)}
+    line = b"x" * 99 + b"\n"
+    files = {f"{n:02}.txt": line * (file_changes.TEXT_MAX // 100) for n in range(count + 2)}
     made, _ = make(make_desk, {}, files)
     kinds = [file["kind"] for file in made["files"]]
     assert kinds == ["text"] * count + ["large"] * 2
+
+
+def test_more_lines_than_anybody_reads_are_not_read(make_desk) -> None:
+    count = card.LINES_TOTAL // (file_changes.LINES_MAX // 2)
+    some = b"\n" * (file_changes.LINES_MAX // 2 - 1)
+    files = {f"{n:02}.txt": some for n in range(count + 1)}
+    made, _ = make(make_desk, {}, files | {"0.txt": b"\n" * file_changes.LINES_MAX})
+    kinds = {file["path"]: file["kind"] for file in made["files"]}
+    assert [path for path, kind in kinds.items() if kind == "large"] == ["0.txt", f"{count:02}.txt"]
+    assert all(file["sha256"] for file in made["files"])
 
 
 def test_much_at_once_must_be_acknowledged_file_by_file(make_desk) -> None:

@@ -77,6 +77,16 @@ def test_honest_text_is_left_as_it_is(text: str) -> None:
     assert visible.show(text.encode()) == visible.Shown(text)
 
 
+def test_the_shortcut_for_usual_text_says_what_the_long_way_says() -> None:
+    usual = [chr(code) for code in range(0xD800) if visible._USUAL.fullmatch(chr(code))]
+    assert len(usual) > 20_000
+    for sign in usual:
+        assert visible._judge(sign) is None, hex(ord(sign))
+        assert not visible._is_odd(sign), hex(ord(sign))
+        assert visible._script(sign) not in visible._MIXED
+        assert sign not in "⟦⟧"
+
+
 def test_brackets_cannot_pretend_to_be_an_escape() -> None:
     assert visible.show("⟦NUL⟧".encode()).text == "⟦U+27E6⟧NUL⟦U+27E7⟧"
     assert visible.show_text("two\nlines\x07") == "two\nlines⟦BEL⟧"

@@ -9,8 +9,9 @@ named in ``needs_acknowledgement``, and `Cards.require_read` refuses without it.
 from __future__ import annotations
 
 import asyncio
+import collections
 import dataclasses
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from hyperhive import ports
@@ -19,8 +20,11 @@ from hyperhive.ports import config_repo
 from hyperhive.services import file_changes, line_diff, named_secrets, visible
 from hyperhive.wire import views
 
-TEXT_TOTAL: Final = 4_000_000
-"""Bytes of all files that one card shows; the rest is listed as not read."""
+TEXT_TOTAL: Final = 1_000_000
+"""Bytes of all files that one card shows, both sides; the rest is listed as not read."""
+LINES_TOTAL: Final = 30_000
+COMPARED_KEPT: Final = 8
+"""Comparisons kept in memory: whoever approves has just looked, and commits never change."""
 HASHED_MAX: Final = 8 * 1024 * 1024
 """A file that is not shown is hashed up to this size; above it its git object id has to do."""
 FILES_AT_ONCE: Final = 20
@@ -66,6 +70,9 @@ class Cards:
     def __init__(self, store: ports.Store, repos: config_repo.ConfigRepos) -> None:
         self._store = store
         self._repos = repos
+        self._compared: collections.OrderedDict[
+            tuple[ids.AgentId, str | None, str], list[dict[str, Any]]
+        ] = collections.OrderedDict()
 
     async def card(self, approval_id: int, base: str = "deployed") -> dict[str, Any]:
         """Return the whole card; NOT_FOUND for an approval or a base that there is not.
@@ -121,6 +128,16 @@ class Cards:
         self, agent: ids.AgentId, before: str | None, after: str
     ) -> list[dict[str, Any]]:
         """Return the changed files between two commits, the riskiest first."""
+        key = (agent, before, after)
+        if key not in self._compared:
+            self._compared[key] = await self._compare(agent, before, after)
+            while len(self._compared) > COMPARED_KEPT:
+                self._compared.popitem(last=False)
+        return self._compared[key]
+
+    async def _compare(
+        self, agent: ids.AgentId, before: str | None, after: str
+    ) -> list[dict[str, Any]]:
         changes = sorted(await self._repos.changes(agent, before, after), key=_rank)
         shown: set[str] = set()
         left = TEXT_TOTAL
@@ -134,12 +151,15 @@ class Cards:
         texts = await self._repos.read_blobs(
             agent, _blobs(file for file, is_shown in files if is_shown), limit=TEXT_TOTAL
         )
+        _drop_endless(changes, shown, texts)
         unread = await self._hash(agent, [file for file, is_shown in files if not is_shown])
 
         def side(path: str, file: config_repo.TreeFile | None) -> file_changes.Side:
             if file is None:
                 return file_changes.Side(None, None)
-            return file_changes.Side(file, texts[file.blob]) if path in shown else unread[file]
+            if path in shown:
+                return file_changes.Side(file, texts[file.blob])
+            return unread.get(file) or file_changes.Side.unread(file, texts[file.blob])
 
         return await asyncio.to_thread(
             _view_all,
@@ -151,6 +171,8 @@ class Cards:
         if file.size > file_changes.TEXT_MAX:
             return (await self._hash(agent, [file]))[file]
         content = await self._repos.read_blob(agent, file.blob, limit=file_changes.TEXT_MAX)
+        if file_changes.count_lines(content) > file_changes.LINES_MAX:
+            return file_changes.Side.unread(file, content)
         return file_changes.Side(file, content)
 
     async def _hash(
@@ -216,6 +238,20 @@ def commit_view(commit: config_repo.Commit) -> dict[str, Any]:
         "message": visible.show_text(commit.message),
         "tags": list(commit.tags),
     }
+
+
+def _drop_endless(
+    changes: Sequence[config_repo.Change], shown: set[str], texts: Mapping[str, bytes]
+) -> None:
+    """Take from *shown* what has more lines than a card holds."""
+    left = LINES_TOTAL
+    for change in changes:
+        if change.path in shown:
+            lines = file_changes.count_lines(*(texts[file.blob] for file in _sides(change)))
+            if lines > min(left, file_changes.LINES_MAX):
+                shown.remove(change.path)
+            else:
+                left -= lines
 
 
 def _sides(change: config_repo.Change) -> list[config_repo.TreeFile]:

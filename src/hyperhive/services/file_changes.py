@@ -17,6 +17,8 @@ from hyperhive.services import line_diff, visible
 
 TEXT_MAX: Final = 200_000
 """Bytes of a file that is shown; of larger ones nobody reads every line."""
+LINES_MAX: Final = 10_000
+"""Lines of both sides of a file that is shown."""
 CONTEXT: Final = 3
 BINARY_SHARE: Final = 0.1
 """Share of bytes without a picture from which on a file is no text. One NUL makes no binary:
@@ -42,6 +44,31 @@ class Side:
         if content is None:
             return cls(file, None)
         return cls(file, None, hashlib.sha256(content).hexdigest(), content[:HEAD_BYTES])
+
+
+class _Reader:
+    """Shows each different line once."""
+
+    def __init__(self) -> None:
+        self._shown: dict[bytes, visible.Shown] = {}
+
+    def show(self, line: bytes) -> visible.Shown:
+        """A line, with or without its line feed, as it is shown."""
+        text = line.removesuffix(b"\n")
+        shown = self._shown.get(text)
+        if shown is None:
+            shown = self._shown[text] = visible.show(text)
+        return shown
+
+    def row(self, sign: str, line: bytes) -> dict[str, Any]:
+        """One row; ``open`` says that no line feed ends it."""
+        row: dict[str, Any] = {"sign": sign, "text": self.show(line).text}
+        return row if line.endswith(b"\n") else row | {"open": True}
+
+
+def count_lines(*sides: bytes | None) -> int:
+    """How many lines these have together."""
+    return sum(content.count(b"\n") + 1 for content in sides if content)
 
 
 def split_lines(content: bytes) -> list[bytes]:
@@ -82,10 +109,11 @@ def view(path: str, before: Side, after: Side, budget: line_diff.Budget) -> dict
         old, new = split_lines(before.content or b""), split_lines(after.content or b"")
         different = _find_different(line_diff.find_same(old, new, budget))
         added = [number for each in different for number in range(each.b, each.b_end)]
-        view["hunks"] = _cut_hunks(old, new, different)
+        reader = _Reader()
+        view["hunks"] = _cut_hunks(old, new, different, reader)
         view["added"] = len(added)
         view["removed"] = sum(each.a_end - each.a for each in different)
-        view["marks"] = _find_marks((number + 1, new[number]) for number in added)
+        view["marks"] = _find_marks(((number + 1, new[number]) for number in added), reader)
     return view
 
 
@@ -94,12 +122,13 @@ def show_content(side: Side) -> dict[str, Any]:
     content = side.content
     kind = "large" if content is None else "binary" if is_binary(content) else "text"
     lines = split_lines(content or b"") if kind == "text" else []
+    reader = _Reader()
     return {
         "path": "" if side.file is None else visible.show_text(side.file.path),
         **_describe("", side),
         "kind": kind,
-        "marks": _find_marks(enumerate(lines, 1)),
-        "rows": [_row(" ", line) for line in lines],
+        "marks": _find_marks(enumerate(lines, 1), reader),
+        "rows": [reader.row(" ", line) for line in lines],
     }
 
 
@@ -151,7 +180,7 @@ def _find_different(same: Sequence[line_diff.Same]) -> list[_Stretch]:
 
 
 def _cut_hunks(
-    old: Sequence[bytes], new: Sequence[bytes], different: Sequence[_Stretch]
+    old: Sequence[bytes], new: Sequence[bytes], different: Sequence[_Stretch], reader: _Reader
 ) -> list[dict[str, Any]]:
     groups: list[list[_Stretch]] = []
     for stretch in different:
@@ -159,34 +188,29 @@ def _cut_hunks(
             groups[-1].append(stretch)
         else:
             groups.append([stretch])
-    return [_hunk(old, new, group) for group in groups]
+    return [_hunk(old, new, group, reader) for group in groups]
 
 
-def _hunk(old: Sequence[bytes], new: Sequence[bytes], group: list[_Stretch]) -> dict[str, Any]:
+def _hunk(
+    old: Sequence[bytes], new: Sequence[bytes], group: list[_Stretch], reader: _Reader
+) -> dict[str, Any]:
     lead = min(CONTEXT, group[0].a)
     at = group[0].b - lead
     rows: list[dict[str, Any]] = []
     for stretch in group:
-        rows += [_row(" ", line) for line in new[at : stretch.b]]
-        rows += [_row("-", line) for line in old[stretch.a : stretch.a_end]]
-        rows += [_row("+", line) for line in new[stretch.b : stretch.b_end]]
+        rows += [reader.row(" ", line) for line in new[at : stretch.b]]
+        rows += [reader.row("-", line) for line in old[stretch.a : stretch.a_end]]
+        rows += [reader.row("+", line) for line in new[stretch.b : stretch.b_end]]
         at = stretch.b_end
-    rows += [_row(" ", line) for line in new[at : at + CONTEXT]]
+    rows += [reader.row(" ", line) for line in new[at : at + CONTEXT]]
     return {"before": group[0].a - lead + 1, "after": group[0].b - lead + 1, "rows": rows}
 
 
-def _row(sign: str, line: bytes) -> dict[str, Any]:
-    """One line; ``open`` says that no line feed ends it."""
-    closed = line.endswith(b"\n")
-    row: dict[str, Any] = {"sign": sign, "text": visible.show(line[:-1] if closed else line).text}
-    return row if closed else row | {"open": True}
-
-
-def _find_marks(lines: Iterable[tuple[int, bytes]]) -> list[dict[str, Any]]:
+def _find_marks(lines: Iterable[tuple[int, bytes]], reader: _Reader) -> list[dict[str, Any]]:
     """What is unusual in numbered lines: each mark with how often, and the first places."""
     places: dict[visible.Mark, list[int]] = {}
     for number, line in lines:
-        for mark in visible.show(line.removesuffix(b"\n")).marks:
+        for mark in reader.show(line).marks:
             places.setdefault(mark, []).append(number)
     return [
         {

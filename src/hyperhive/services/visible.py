@@ -50,6 +50,13 @@ class Shown:
 
 _PLAIN: Final = re.compile(rb"[\t\x20-\x7e]*")
 _GAP: Final = re.compile(rf"[ \t]{{{GAP},}}(?=[^ \t])")
+# Text of most languages that needs no closer look: a shortcut only, `show` says the same without.
+# Letters of Latin-1 and Latin Extended without those that are forms of others, usual
+# punctuation, Han, kana, Hangul.
+_USUAL: Final = re.compile(
+    r"[\t\x20-\x7e\u00a1-\u00ac\u00ae-\u017e\u0180-\u01bf\u2013\u2014\u2018\u2019\u201c-\u201e"
+    r"\u2022\u2026\u20ac\u3001\u3002\u3041-\u3096\u30a1-\u30fa\u30fc\u4e00-\u9fcc\uac00-\ud7a3]*"
+)
 _MAYBE_GAP: Final = re.compile(rb"[ \t]{%d}" % GAP)
 _WORD: Final = re.compile(r"\w+")
 _CONTROL_NAMES: Final = (
@@ -86,7 +93,7 @@ def show(raw: bytes) -> Shown:
         marks.add(Mark.LONG_LINE)
     if _GAP.search(text):
         marks.add(Mark.GAP)
-    if _PLAIN.fullmatch(raw):
+    if _USUAL.fullmatch(text):
         return Shown(text, frozenset(marks))
     normal = unicodedata.is_normalized("NFC", text)
     twins = _find_twins(text)
