@@ -262,6 +262,10 @@ def test_an_agents_row_says_what_it_runs(tell) -> None:
         await expect(row.get_by_test_id("deploy-work")).to_have_text("deploying, on trial")
         await row.get_by_test_id("rebuild").click()
         assert hive.verbs.calls[-1] == ("rebuild", {"name": "coder"})
+        await visit.open("/agents/coder")
+        await expect(page.get_by_test_id("deployed")).to_contain_text(
+            f"deployed/0 {set_up.base[:7]}"
+        )
 
     tell(story)
 

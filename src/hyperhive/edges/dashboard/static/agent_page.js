@@ -1,7 +1,7 @@
 // One agent: its head, its live terminal, a prompt, and the mail that it got.
 
 import { act, newKey } from "./api.js";
-import { AgentActions, StateBadge, Trouble, condition } from "./agents.js";
+import { AgentActions, DeploymentChips, StateBadge, Trouble, condition } from "./agents.js";
 import { MessageRow } from "./mail.js";
 import { ModelHint } from "./model.js";
 import { agents, agentList, hive, lastFacts, loaded, messageList, messages, pictures } from "./state.js";
@@ -148,6 +148,7 @@ export function AgentPage({ name, terminal }) {
       <div class="agent-head">
         <h1 class="name">${name}</h1>
         <${StateBadge} agent=${agent} />
+        <${DeploymentChips} agent=${agent} />
         <${Chips} agent=${agent} />
         <${AgentActions} agent=${agent} interrupt=${isInTurn(agent)} />
         <${ModelHint} />
