@@ -18,10 +18,16 @@ from hyperhive.domain import errors
 RELEASED = {
     "0001_create_tables.sql": "92fd38b7519a6e6b7482e6c5ac7bc82a10ed792896194263ae40629141df0416",
     "0002_keep_proposals.sql": "6234ac3bbc05e06b9ccf6574d48a57f092c63297f381123eb0e798f459e21839",
+    "0003_keep_questions.sql": "895df7af3260ba96a4466819d84fb13c6c4ca2bee3c04bf628e10fe71f681442",
 }
 """A step that users have run never changes; write a new one instead."""
 
-NEXT = schema.Step(3, "0003_add_colours.sql", "ALTER TABLE agents ADD COLUMN colour TEXT;")
+KNOWN = len(schema.load_steps())
+NEXT = schema.Step(
+    KNOWN + 1,
+    f"{KNOWN + 1:04}_add_colours.sql",
+    "ALTER TABLE agents ADD COLUMN colour TEXT;",
+)
 
 
 async def open_and_close(path: pathlib.Path, steps: list[schema.Step] | None = None) -> None:
@@ -69,9 +75,9 @@ def test_an_upgrade_keeps_a_copy_and_all_rows(tmp_path: pathlib.Path) -> None:
     first = schema.load_steps()
     asyncio.run(open_and_close(path, first))
     asyncio.run(open_and_close(path, [*first, NEXT]))
-    assert versions(path)[1] == 3
-    copy = tmp_path / "hive.db.before-0003"
-    assert versions(copy)[1] == 2
+    assert versions(path)[1] == KNOWN + 1
+    copy = tmp_path / f"hive.db.before-{KNOWN + 1:04}"
+    assert versions(copy)[1] == KNOWN
     assert copy.stat().st_mode & 0o777 == 0o600
     for file in (path, copy):
         with contextlib.closing(sqlite3.connect(file)) as connection:
@@ -82,31 +88,39 @@ def test_a_step_that_fails_changes_nothing(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "hive.db"
     first = schema.load_steps()
     asyncio.run(open_and_close(path, first))
-    wrong = schema.Step(3, "0003_break_it.sql", "DROP TABLE facts; SELECT * FROM nowhere;")
-    with pytest.raises(errors.HiveError, match=r"0003_break_it\.sql") as caught:
+    wrong = schema.Step(KNOWN + 1, "9003_break_it.sql", "DROP TABLE facts; SELECT * FROM nowhere;")
+    with pytest.raises(errors.HiveError, match=r"9003_break_it\.sql") as caught:
         asyncio.run(open_and_close(path, [*first, wrong]))
     assert caught.value.kind is errors.ErrorKind.UNAVAILABLE
     asyncio.run(open_and_close(path, first))
-    assert versions(path)[1] == 2
+    assert versions(path)[1] == KNOWN
 
 
 def test_an_interrupted_upgrade_goes_on_where_it_stopped(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "hive.db"
     first = schema.load_steps()
-    wrong = schema.Step(4, "0004_break_it.sql", "SELECT * FROM nowhere;")
+    wrong = schema.Step(KNOWN + 2, "9004_break_it.sql", "SELECT * FROM nowhere;")
     asyncio.run(open_and_close(path, first))
     with pytest.raises(errors.HiveError):
         asyncio.run(open_and_close(path, [*first, NEXT, wrong]))
-    assert versions(path)[1] == 3
-    right = schema.Step(4, "0004_add_shapes.sql", "ALTER TABLE agents ADD COLUMN shape TEXT;")
+    assert versions(path)[1] == KNOWN + 1
+    right = schema.Step(
+        KNOWN + 2, "9004_add_shapes.sql", "ALTER TABLE agents ADD COLUMN shape TEXT;"
+    )
     asyncio.run(open_and_close(path, [*first, NEXT, right]))
-    assert versions(path)[1] == 4
+    assert versions(path)[1] == KNOWN + 2
 
 
 def test_a_newer_database_is_refused_and_left_alone(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "hive.db"
     asyncio.run(open_and_close(path, [*schema.load_steps(), NEXT]))
-    refused(path, errors.ErrorKind.UNAVAILABLE, "newer hyperhive", "schema 3", "knows 2")
+    refused(
+        path,
+        errors.ErrorKind.UNAVAILABLE,
+        "newer hyperhive",
+        f"schema {KNOWN + 1}",
+        f"knows {KNOWN}",
+    )
 
 
 def test_a_newer_version_that_is_only_in_the_log_is_refused_too(tmp_path: pathlib.Path) -> None:

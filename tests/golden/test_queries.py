@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from hyperhive.adapters.store import proposal_rows, queries, schema
+from hyperhive.adapters.store import proposal_rows, queries, question_rows, schema
 from hyperhive.domain import approvals, messages, proposals
 from hyperhive.domain.messages import MessageState
 
-SMALL = {"LIST_AGENTS", "LAST_MESSAGE"}
-"""All of them are wanted, so all are read; sqlite_sequence has one row for each table."""
+SMALL = {"LIST_AGENTS", "LAST_MESSAGE", "LIST_QUESTIONS"}
+"""All of them, or the newest, are wanted; sqlite_sequence has one row for each table."""
 
 HOT = {
     "LAST_NUMBER": ["SEARCH facts"],
@@ -61,7 +61,7 @@ def plan(connection: sqlite3.Connection, query: str) -> list[str]:
 def constants() -> dict[str, str]:
     return {
         name: value
-        for name, value in {**vars(proposal_rows), **vars(queries)}.items()
+        for name, value in {**vars(proposal_rows), **vars(question_rows), **vars(queries)}.items()
         if isinstance(value, str) and name.isupper() and not name.startswith("_")
     }
 

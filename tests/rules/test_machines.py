@@ -8,13 +8,24 @@ from typing import Any
 
 import pytest
 
-from hyperhive.domain import agents, approvals, errors, machine, messages, proposals
+from hyperhive.domain import (
+    agents,
+    approvals,
+    errors,
+    machine,
+    messages,
+    proposals,
+    questions,
+    reminders,
+)
 
 MACHINES = {
     "agents": (agents.TABLE, agents.OWNERS, agents.Phase.SPAWNING),
     "approvals": (approvals.TABLE, approvals.OWNERS, approvals.ApprovalState.PENDING),
     "builds": (proposals.BUILD_TABLE, proposals.BUILD_OWNERS, proposals.BuildState.IMPORTING),
     "messages": (messages.TABLE, messages.OWNERS, messages.MessageState.QUEUED),
+    "questions": (questions.TABLE, questions.OWNERS, questions.QuestionState.OPEN),
+    "reminders": (reminders.TABLE, reminders.OWNERS, reminders.ReminderState.WAITING),
 }
 Table = Mapping[tuple[enum.Enum, enum.Enum], enum.Enum]
 every_machine = pytest.mark.parametrize(

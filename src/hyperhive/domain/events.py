@@ -21,6 +21,8 @@ Topic = NewType("Topic", str)
 ANY = Topic("any")
 FLEET = Topic("fleet")
 APPROVALS = Topic("approvals")
+QUESTIONS = Topic("questions")
+REMINDERS = Topic("reminders")
 SETTINGS = Topic("settings")
 DEPLOYS = Topic("deploys")
 """Proposals, their builds and what is deployed: what build, deploy and mirror loop wait for."""
@@ -67,6 +69,12 @@ class EventKind(enum.Enum):
     MESSAGES_SWEPT = "MessagesSwept"
     APPROVAL_REQUESTED = "ApprovalRequested"
     APPROVAL_MOVED = "ApprovalMoved"
+    QUESTION_ASKED = "QuestionAsked"
+    QUESTION_ENDED = "QuestionEnded"
+    QUESTIONS_SWEPT = "QuestionsSwept"
+    REMINDER_SET = "ReminderSet"
+    REMINDER_ENDED = "ReminderEnded"
+    REMINDERS_SWEPT = "RemindersSwept"
     BUILD_MOVED = "BuildMoved"
     DEPLOY_MOVED = "DeployMoved"
     CONFIGURATION_SEEDED = "ConfigurationSeeded"
@@ -93,6 +101,7 @@ class Event:
     text: str = ""
     """A short sentence for the record; never a secret, never a whole body."""
     topics: tuple[Topic, ...] = ()
+    question: ids.QuestionId | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

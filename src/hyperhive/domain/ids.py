@@ -23,6 +23,8 @@ PartyId = NewType("PartyId", str)
 
 MessageId = NewType("MessageId", int)
 ApprovalId = NewType("ApprovalId", int)
+QuestionId = NewType("QuestionId", int)
+ReminderId = NewType("ReminderId", int)
 TurnId = NewType("TurnId", str)
 
 Sha = NewType("Sha", str)

@@ -14,6 +14,8 @@ from hyperhive.domain import (
     ids,
     messages,
     proposals,
+    questions,
+    reminders,
     turns,
 )
 
@@ -75,6 +77,28 @@ class ReadTx(Protocol):
 
     def get_deployment(self, agent: ids.AgentId) -> deployments.Deployment | None: ...
     def list_deployments(self) -> list[deployments.Deployment]: ...
+    def get_question(self, question: ids.QuestionId) -> questions.Question | None: ...
+    def list_questions(
+        self, *, asker: ids.PartyId | None = None, limit: int = 200
+    ) -> list[questions.Question]:
+        """Questions in any state, of all or of one asker, newest first."""
+        ...
+
+    def list_open_questions(self, limit: int = 1000) -> list[questions.Question]:
+        """Questions that wait, oldest first."""
+        ...
+
+    def list_expiring(self, limit: int) -> list[questions.Question]:
+        """Questions that wait and have a deadline, the earliest first."""
+        ...
+
+    def get_reminder(self, reminder: ids.ReminderId) -> reminders.Reminder | None: ...
+    def list_reminders(
+        self, agent: ids.AgentId | None = None, limit: int = 100
+    ) -> list[reminders.Reminder]:
+        """Reminders that wait, of all or of one agent, the earliest first."""
+        ...
+
     def get_turn(self, turn: ids.TurnId) -> turns.Turn | None: ...
     def list_turns(self, agent: ids.AgentId, limit: int = 50) -> list[turns.Turn]:
         """Turns of one agent, newest first."""
@@ -169,6 +193,30 @@ class Tx(ReadTx, Protocol):
 
     def put_deployment(self, deployment: deployments.Deployment) -> None:
         """Add or replace the row of that agent."""
+        ...
+
+    def insert_question(self, question: questions.Question) -> questions.Question:
+        """Add *question* (its id is ignored) and return it with the id that it got."""
+        ...
+
+    def update_question(self, question: questions.Question) -> None:
+        """Replace the row; `HiveError` NOT_FOUND when there is none."""
+        ...
+
+    def delete_questions(self, before: datetime.datetime, limit: int) -> int:
+        """Delete up to *limit* questions that ended before a time; return how many."""
+        ...
+
+    def insert_reminder(self, reminder: reminders.Reminder) -> reminders.Reminder:
+        """Add *reminder* (its id is ignored) and return it with the id that it got."""
+        ...
+
+    def update_reminder(self, reminder: reminders.Reminder) -> None:
+        """Replace the row; `HiveError` NOT_FOUND when there is none."""
+        ...
+
+    def delete_reminders(self, before: datetime.datetime, limit: int) -> int:
+        """Delete up to *limit* reminders that ended before a time; return how many."""
         ...
 
     def insert_turn(self, turn: turns.Turn) -> None: ...

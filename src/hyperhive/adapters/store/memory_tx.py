@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from hyperhive import ports
-from hyperhive.adapters.store import rows
+from hyperhive.adapters.store import memory_questions, rows
 from hyperhive.domain import (
     agents,
     approvals,
@@ -45,13 +45,14 @@ class Tables:
         self.deployments: dict[ids.AgentId, deployments.Deployment] = {}
         self.turns: dict[ids.TurnId, turns.Turn] = {}
         self.values: dict[str, str] = {}
+        self.asked = memory_questions.QuestionTables()
 
     def last_number(self) -> int:
         """The number of the newest fact."""
         return self.facts_deleted + len(self.facts)
 
 
-class MemoryTx:
+class MemoryTx(memory_questions.MemoryQuestions):
     """`ports.Tx` on the tables; ``undo`` takes back what was done, newest first."""
 
     def __init__(self, tables: Tables, clock: ports.Clock) -> None:

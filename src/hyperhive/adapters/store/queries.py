@@ -12,7 +12,7 @@ from typing import Final
 
 from hyperhive.domain import approvals, messages
 
-_FACT: Final = "number, at, kind, agent, message, approval, turn, text, topics"
+_FACT: Final = "number, at, kind, agent, message, approval, turn, text, topics, question"
 _AGENT: Final = (
     "id, name, role, slot, created_at, wanted, epoch, phase, phase_since, phase_note, "
     "running_epoch, sandbox_boot_id, sandbox_pid, sandbox_start_time, crashes, retry_at, "

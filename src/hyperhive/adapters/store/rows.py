@@ -56,16 +56,16 @@ def fact_in(number: int, at: datetime.datetime, event: events.Event) -> Row:
     """Topics hold no spaces, so a space joins them."""
     return (
         number, time_in(at), event.kind.value, event.agent, event.message, event.approval,
-        event.turn, event.text, " ".join(event.topics),
+        event.turn, event.text, " ".join(event.topics), event.question,
     )  # fmt: skip
 
 
 def fact_out(row: Row) -> events.Fact:
     """A fact from its row."""
-    number, at, kind, agent, message, approval, turn, text, topics = row
+    number, at, kind, agent, message, approval, turn, text, topics, question = row
     event = events.Event(
         _EVENT_KINDS[kind], agent, message, approval, turn, text,
-        tuple(events.Topic(topic) for topic in topics.split()),
+        tuple(events.Topic(topic) for topic in topics.split()), question,
     )  # fmt: skip
     return events.Fact(number, time_out(at), event)
 

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from hyperhive import ports
-from hyperhive.adapters.store import proposal_rows, queries, rows, unwritten
+from hyperhive.adapters.store import proposal_rows, queries, question_rows, rows, unwritten
 from hyperhive.domain import agents, approvals, errors, events, ids, messages, turns
 
 TURNS_REMEMBERED: Final = 4096
 
 
-class SqliteReadTx(proposal_rows.ProposalReads):
+class SqliteReadTx(proposal_rows.ProposalReads, question_rows.QuestionReads):
     """A consistent view. Valid only while the work that was given it runs."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -124,7 +124,7 @@ class Mark(NamedTuple):
     mail: int
 
 
-class SqliteTx(SqliteReadTx, proposal_rows.ProposalWrites):
+class SqliteTx(SqliteReadTx, proposal_rows.ProposalWrites, question_rows.QuestionWrites):
     """One group of works on the writer's connection.
 
     Facts and new messages are numbered at once and written together, at the latest by `flush`.
