@@ -342,3 +342,24 @@ def test_one_damaged_repository_holds_up_nobody_else(tmp_path: pathlib.Path) -> 
         assert "zoe: cannot use the configuration" in said.body
 
     play(tmp_path, story)
+
+
+def test_what_waits_on_top_of_a_deploy_is_looked_at_again(tmp_path: pathlib.Path) -> None:
+    async def story(host: HiveTester, bob: agents.Agent) -> None:
+        one = await tell.commit(host, tell.config("jq"))
+        two = await tell.commit(host, tell.config("jq", "tree"), parent=one)
+        for sha in (one, two):
+            await tell.proposes(host, sha)
+        before = await tell.proposal_of(host, two, BuildState.BUILT)
+        stale = await host.look(lambda tx: tx.get_approval(before.approval))
+        assert [each["name"] for each in before.effects["changes"]] == ["apt jq", "apt tree"]
+        await tell.decides(host, one)
+        await tell.ends(host, one, ApprovalState.DEPLOYED)
+        after = await tell.proposal(host, before.approval)
+        assert [each["name"] for each in after.effects["changes"]] == ["apt tree"]
+        with pytest.raises(errors.HiveError, match="not what waits"):
+            await host.ask(lambda d: d.review.approve(OLGA, stale.id, stale.digest))
+        await tell.decides(host, two)
+        await tell.ends(host, two, ApprovalState.DEPLOYED)
+
+    play(tmp_path, story)

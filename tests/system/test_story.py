@@ -96,6 +96,20 @@ def test_the_demo_story_from_request_to_answer(demo):
     outcomes = {turn["outcome"] for turn in demo.ask("turns", "counter")["turns"]}
     assert outcomes == {"ok"}
 
+    demo.ask("send", "manager", "Give counter the package tree")
+    card = demo.until(
+        "the change is built",
+        lambda: [a for a in demo.ask("pending")["approvals"] if a["proposal"]["build"] == "built"],
+        180,
+    )[0]
+    assert (card["kind"], card["agent"]) == ("apply_commit", "counter")
+    demo.ask("approve", str(card["id"]))
+    demo.until(
+        "the operator hears of it",
+        lambda: [m for m in demo.ask("inbox")["messages"] if "new configuration" in m["body"]],
+    )
+    assert "tree" in demo.ask("history", "counter")["commits"][0]["message"]
+
 
 def _settled(rows: list[dict[str, Any]]) -> bool:
     return all(row["state"] == "handled" for row in rows if row["to"] != "operator")

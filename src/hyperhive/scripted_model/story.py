@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from hyperhive.scripted_model import brain, mail, puppet
+from hyperhive.scripted_model import brain, configuring, mail, puppet
 
 Beat: TypeAlias = Callable[[brain.Request], list[brain.Block]]
 """One answer of the model; it may look at the results of the beats before it."""
@@ -102,6 +102,9 @@ def _beats(request: brain.Request, one: mail.Mail) -> list[Beat]:
     if manager:
         if one.sender != "operator":
             return _forward(one)
+        wish = configuring.find_wish(one.body)
+        if wish is not None and configuring.APPLY in request.tools:
+            return configuring.propose(wish, configuring.reply(_send, one))
         wants = _WANTS_AGENT.search(one.body) is not None
         return _get_helper(one) if wants else _introduce_manager(one)
     if _TASK.search(one.body):
@@ -176,6 +179,8 @@ def _get_helper(one: mail.Mail) -> list[Beat]:
 def _on_event(event: Mapping[str, Any]) -> list[Beat]:
     kind, name = event.get("event"), str(event.get("agent", "the agent"))
     note = f": {event['note']}" if event.get("note") else "."
+    if configuring.is_proposal(event):
+        return configuring.on_resolved(event, lambda body: _send("operator", body))
     if kind == "spawned" and event.get("ok"):
         return [
             _fixed(brain.Say(f"{name} is up. I give it its first task."), _send(name, TASK)),
@@ -215,7 +220,8 @@ def _introduce_manager(one: mail.Mail) -> list[Beat]:
                 "I am the scripted demo model: my sandbox, my tools and my mail are real, my "
                 "words are from a script, so I cannot do what you write in general. I can play "
                 'this: write to me "Please get a helper named nova", approve the spawn on your '
-                "page, and watch nova do a small task and report. For a real model give the hive "
+                'page, and watch nova do a small task and report. Then write "Give nova the '
+                'package tree", look at the card and approve it. For a real model give the hive '
                 "an API key or a token.\n\n"
                 f"What my tools just told me: {_clean(request.last_result)}",
                 one,

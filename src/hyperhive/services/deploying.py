@@ -15,6 +15,7 @@ from hyperhive import ports
 from hyperhive.domain import (
     agents,
     approvals,
+    configuration,
     deployments,
     errors,
     events,
@@ -22,9 +23,12 @@ from hyperhive.domain import (
     proposals,
 )
 from hyperhive.domain.proposals import DeployStep, Origin
-from hyperhive.services import building, lookup, pinning, posting, review
+from hyperhive.services import building, effects, lookup, pinning, posting, review
 
+PENDING: Final = approvals.ApprovalState.PENDING
 ROLLBACKS_KEPT: Final = 5
+CHANGING: Final = (Origin.COMMIT, Origin.ROLLBACK)
+"""Origins of proposals that change what an agent runs."""
 
 
 class Verdict(enum.Enum):
@@ -121,10 +125,26 @@ def succeed(
     building.move_step(tx, clock, proposal, DeployStep.RECORDING, deadline=None)
     for other in tx.list_proposals(agent=proposal.agent_id, limit=10_000):
         waits = review.require_approval(tx, other.approval).state
-        if waits is approvals.ApprovalState.PENDING and other.base_sha != proposal.sha:
-            moved = dataclasses.replace(other, base_sha=proposal.sha)
-            tx.update_proposal(moved)
-            building.renew_digest(tx, moved)
+        if (
+            waits is approvals.ApprovalState.PENDING
+            and other.base_sha != proposal.sha
+            and other.origin in CHANGING
+        ):
+            _look_again(tx, other, proposal)
+
+
+def _look_again(tx: ports.Tx, waiting: proposals.Proposal, deployed: proposals.Proposal) -> None:
+    """What waits changes something else now: its base, what it does, and so its digest."""
+    does = waiting.effects
+    if waiting.is_built:
+        does = effects.effects(
+            configuration.from_json(deployed.configuration),
+            configuration.from_json(waiting.configuration),
+            does.get("warnings", ()),
+        )
+    moved = dataclasses.replace(waiting, base_sha=deployed.sha, effects=does)
+    tx.update_proposal(moved)
+    building.renew_digest(tx, moved)
 
 
 def give_up(tx: ports.Tx, clock: ports.Clock, proposal: proposals.Proposal, reason: str) -> None:
