@@ -287,14 +287,17 @@ def test_money_and_tokens_are_the_turns_own() -> None:
         result(
             usage={"input_tokens": 10, "output_tokens": 3},
             total_cost_usd=99.0,
-            model_usage_since_last_result={"a": {"costUSD": 0.25}, "b": {"costUSD": 0.5}},
+            model_usage_since_last_result={
+                "a": {"costUSD": 0.25, "inputTokens": 10, "outputTokens": 3},
+                "b": {"costUSD": 0.5, "inputTokens": 1, "cacheReadInputTokens": 4},
+            },
         ),
     )
     assert play.finish["tool_calls"] == 1
     assert play.finish["usage"] == {
-        "input_tokens": 10,
+        "input_tokens": 11,
         "output_tokens": 3,
-        "cache_read_tokens": 0,
+        "cache_read_tokens": 4,
         "cache_write_tokens": 0,
         "cost_usd": 0.75,
         "context_tokens": 112,

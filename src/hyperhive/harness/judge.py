@@ -2,8 +2,9 @@
 
 Rule: ``subtype: "success"`` means nothing; `is_error`, ``api_error_status``,
 ``terminal_reason`` and the assistant's ``error`` decide. Money and tokens come
-from per-turn figures only: ``total_cost_usd`` is cumulative for the session,
-across processes. Source: measured with CLI 2.1.330 (docs/harness.md).
+from ``model_usage_since_last_result`` only: ``total_cost_usd`` is cumulative for the
+session, across processes, and ``usage`` leaves out what compacting and side requests
+took. Source: measured with CLI 2.1.330 (docs/harness.md).
 """
 
 from __future__ import annotations
@@ -98,16 +99,19 @@ class Judge:
             self._context = used[0] + used[2] + used[3]
 
     def _see_result(self, event: Dict[str, Any]) -> None:
-        used = _counts(event.get("usage") or {})
-        self._tokens = [a + b for a, b in zip(self._tokens, used)]
         self._unsettled.clear()
         for figures in (event.get("model_usage_since_last_result") or {}).values():
             if isinstance(figures, dict):
+                used = [int(figures.get(name) or 0) for name in _SETTLED]
+                self._tokens = [a + b for a, b in zip(self._tokens, used)]
                 self._cost += float(figures.get("costUSD") or 0.0)
 
     def _reason(self, result: Dict[str, Any]) -> str:
         errors = [str(error) for error in result.get("errors") or []]
         return (str(result.get("result") or "") or "; ".join(errors) or self._error)[:2000]
+
+
+_SETTLED = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheCreationInputTokens")
 
 
 def _counts(usage: Dict[str, Any]) -> List[int]:
