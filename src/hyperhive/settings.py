@@ -98,6 +98,8 @@ class Settings:
     """Root of the Forgejo that keeps a copy of every configuration; empty: there is none."""
     forge_organisation: str = "agent-configs"
     """The organisation there, which is kept private; made if it is missing."""
+    skip_migration: bool = False
+    """Do not bring over what the older hyperhive has left (docs/migration.md)."""
 
 
 ENVIRONMENT = {
@@ -112,6 +114,7 @@ ENVIRONMENT = {
     "HIVE_FORGE_URL": "forge_url",
     "HIVE_FORGE_ORGANISATION": "forge_organisation",
     "HIVE_UID_BASE": "uid_base",
+    "HIVE_SKIP_META_MIGRATION": "skip_migration",
     "HIVE_WARM_SECONDS": "warm_seconds",
     "HIVE_API_RETRIES": "api_retries",
     "ANTHROPIC_BASE_URL": "upstream",

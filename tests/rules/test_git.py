@@ -14,6 +14,8 @@ PLACES = {
     f"{ADAPTERS}/config_repo/git.py": 1,
     # In a throw-away sandbox.
     f"{ADAPTERS}/config_repo/quarantine.py": 1,
+    # The same, on a copy of objects and refs of an older hive.
+    f"{ADAPTERS}/config_repo/adopting.py": 1,
     # In the requester's own sandbox.
     f"{ADAPTERS}/config_repo/producer.py": 1,
     # Pushes our own repositories to a forge.

@@ -74,6 +74,7 @@ VERBS: Final[dict[str, dict[str, tuple[str, str, str]]]] = {
         "forge": ("forge", "forge", "Show how the forge's copy stands; set its token."),
     },
     "This host": {
+        "import": ("migration", "import_hive", "Bring over a hive of the older system."),
         "doctor": ("doctor", "doctor", "Say what this host can and cannot do, and how to mend it."),
         "completion": ("shell", "completion", "Print the completion script of a shell."),
         "version": ("shell", "version", "Print the version of hive, and of the daemon."),

@@ -80,8 +80,9 @@ def up(
 
     say(f"{show.bold('hyperhive', call.color)} {hyperhive.__version__}, home {loaded.home}")
     provisioning.ensure_host(loaded.cache, report)
-    from hyperhive import daemon
+    from hyperhive import daemon, migration
 
+    migration.at_start(loaded, report)
     daemon.run(loaded, report, ready)
 
 

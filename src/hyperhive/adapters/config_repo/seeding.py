@@ -41,7 +41,7 @@ class Seeds:
     async def make_applied(self, path: pathlib.Path, files: Mapping[str, bytes], lock: int) -> None:
         """Make the bare repository *path* with one commit: deployed/0 and main. Under its lock."""
         staging = path.with_name(f".new-{path.name}")
-        await asyncio.to_thread(_begin, staging, 0o700)
+        await asyncio.to_thread(begin, staging, 0o700)
         await self._git.init(staging)
         made: dict[str, tuple[str, bytes]] = {}
         sha = git_objects.add_commit(made, files, (), self._clock.now(), rules.SEED_MESSAGE)
@@ -53,7 +53,7 @@ class Seeds:
         await repository.update(
             [refs.create(rules.TAGS + "deployed/0", sha), refs.create(rules.MAIN, sha)], lock
         )
-        await asyncio.to_thread(_appear, staging, path)
+        await asyncio.to_thread(appear, staging, path)
 
     async def make_proposed(
         self, applied: pathlib.Path, name: ids.AgentName, sha: str, owner_uid: int
@@ -65,7 +65,7 @@ class Seeds:
             if await asyncio.to_thread(_is_taken, place.parent, name):
                 return
             work_tree = staging / "config"
-            await asyncio.to_thread(_begin, staging, 0o700)
+            await asyncio.to_thread(begin, staging, 0o700)
             await asyncio.to_thread(work_tree.mkdir, 0o755)
             directory = work_tree / ".git"
             await self._git.init(directory, work_tree=work_tree)
@@ -83,7 +83,7 @@ class Seeds:
             await asyncio.to_thread(_hand_over, staging, place, owner_uid)
 
 
-def _begin(staging: pathlib.Path, mode: int) -> None:
+def begin(staging: pathlib.Path, mode: int) -> None:
     """Make an empty place of ours alone; what a death left there goes."""
     staging.parent.mkdir(mode=mode, parents=True, exist_ok=True)
     if staging.exists():
@@ -91,7 +91,8 @@ def _begin(staging: pathlib.Path, mode: int) -> None:
     staging.mkdir(mode=mode)
 
 
-def _appear(staging: pathlib.Path, path: pathlib.Path) -> None:
+def appear(staging: pathlib.Path, path: pathlib.Path) -> None:
+    """Give what lies at *staging* its name, once all of it is on the disk."""
     _sync_tree(staging)
     staging.rename(path)
     refs.sync(path.parent)

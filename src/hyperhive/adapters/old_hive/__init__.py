@@ -1,0 +1,1 @@
+"""Reads the home of the older hyperhive."""
