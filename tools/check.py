@@ -25,6 +25,7 @@ PACKAGES = {
     "strace": "strace",
     "git": "git",
     "rg": "ripgrep",
+    "nix": "nix-bin",
 }
 LINT_IMPORTS = "import sys; from importlinter.cli import lint_imports_command as run; run()"
 GROUPS = {

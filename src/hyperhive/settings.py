@@ -88,6 +88,16 @@ class Settings:
     """Crashes in a row after which an agent is halted."""
     builder: str = "layers"
     """How configurations are built: ``layers`` (any Linux) or ``nix`` (a host with Nix)."""
+    nix_nixpkgs: str = "github:NixOS/nixpkgs/nixos-25.05"
+    """With builder nix: the flake that packages come from."""
+    nix_hyperhive: str = ""
+    """With builder nix: a flake with the modules ``agent`` and ``manager``; empty: our own."""
+    nix_inputs: tuple[str, ...] = ("github:", "gitlab:", "sourcehut:", "git+https://", "https://")
+    """With builder nix: what the inputs of an agent's flake may begin with."""
+    nix_substituters: tuple[str, ...] = ("https://cache.nixos.org",)
+    """With builder nix on a store of the hive's own: binary caches; none: builds are offline."""
+    nix_keys: tuple[str, ...] = ("cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=",)
+    """Public keys of those caches."""
     health_seconds: float = 60.0
     """How long an agent may take to answer after a deploy before the old generation comes back."""
     proposal_days: float = 7.0

@@ -6,13 +6,14 @@ Part of the composition root: besides `daemon` only this module knows adapters.
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Final
 
 import structlog
 
 from hyperhive import ports, settings
 from hyperhive.adapters.agent_home import directories
-from hyperhive.adapters.builder import layers
+from hyperhive.adapters.builder import layers, nix_setup
 from hyperhive.adapters.config_repo import applied, git, importer, locks, producer
 from hyperhive.adapters.config_repo import meta as meta_repo
 from hyperhive.adapters.hive_home import build_space
@@ -60,19 +61,12 @@ class Configurations:
         importing = importer.Importer(one_shots, own_git, clock, home / "run" / "import")
         self._host = host
         self._one_shots = one_shots
-        builder: ports.Builder = layers.LayersBuilder(
-            one_shots,
-            host.processes,
-            clock,
-            home=home,
-            base=host.sandbox.base_path,
-            env=settings.proxies(settings.environment()),
-        )
+        builder, relock = _builder(host, one_shots)
         self._builder = builder
         self._repos = applied.AppliedRepos(
             home, git=own_git, locks=held, importer=importing, clock=clock
         )
-        self._meta = meta_repo.MetaRepo(home, git=own_git, locks=held, clock=clock)
+        self._meta = meta_repo.MetaRepo(home, git=own_git, locks=held, clock=clock, relock=relock)
         self._space = build_space.HomeBuildSpace(home)
         self.proposing: Final = proposing.Proposing(
             store,
@@ -82,8 +76,9 @@ class Configurations:
             expire_seconds=host.options.proposal_days * DAY,
             per_day=host.options.proposals_per_day,
         )
+        files = seeds.files_for_nix if host.options.builder == "nix" else seeds.files
         self.seeder: Final = seeding.Seeder(
-            store, clock, self._repos, builder, files=seeds.files, owner=host.homes.uid
+            store, clock, self._repos, builder, files=files, owner=host.homes.uid
         )
         self._mirror = _mirror(host)
         self.forge: Final = mirroring.Mirroring(
@@ -188,6 +183,40 @@ def one_shots_of(host: Host) -> ports.OneShots:
         scratch=host.options.home / "run" / "one-shot",
         uid_base=host.options.uid_base,
     )
+
+
+def _builder(host: Host, one_shots: ports.OneShots) -> tuple[ports.Builder, meta_repo.Relock]:
+    """The builder that was chosen, and what it adds to meta."""
+    options, env = host.options, settings.proxies(settings.environment())
+    if options.builder == "nix":
+        choice = nix_setup.Choice(
+            nixpkgs=options.nix_nixpkgs,
+            hyperhive=options.nix_hyperhive,
+            allowed=options.nix_inputs,
+            substituters=options.nix_substituters,
+            keys=options.nix_keys,
+            hive_name=options.hive_name,
+            pronouns=options.operator_pronouns,
+        )
+        made = nix_setup.make(
+            one_shots,
+            host.processes,
+            options.home,
+            choice,
+            env=env,
+            root=os.geteuid() == 0,
+            log=lambda text: host.log.warning("nix", what=text),
+        )
+        return made.builder, made.meta.relock
+    builder = layers.LayersBuilder(
+        one_shots,
+        host.processes,
+        host.clock,
+        home=options.home,
+        base=host.sandbox.base_path,
+        env=env,
+    )
+    return builder, meta_repo.relock_nothing
 
 
 def _mirror(host: Host) -> ports.Mirror | None:

@@ -11,7 +11,7 @@ from hyperhive import ports
 from hyperhive.adapters.builder import memory
 from hyperhive.domain import configuration, errors
 from rigs import builder_stories as stories
-from rigs import layers_bench
+from rigs import layers_bench, nix_bench
 
 EVERY_STORY = pytest.mark.parametrize("story", stories.STORIES)
 
@@ -51,6 +51,24 @@ def test_in_layers_without_a_base_root(story: str, home: pathlib.Path) -> None:
     if story == "a_missing_package_fails_cleanly":
         return  # It asks for an apt package, which `test_layers` shows to be refused.
     asyncio.run(stories.STORIES[story](layers_bench.LayersBench(home, None)))
+
+
+NOT_OF_NIX = (
+    "an_empty_configuration_is_built_at_once",  # There is always a system to build.
+    "a_package_is_built_once",  # agent.nix names packages: test_nix_builder.
+    "a_missing_package_fails_cleanly",
+    "inputs_are_renewed_by_name",  # The inputs have other names: test_nix_builder.
+)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("story", sorted(stories.STORIES.keys() - set(NOT_OF_NIX)))
+def test_with_nix(story: str, home: pathlib.Path) -> None:
+    try:
+        nix_bench.require_nix()
+    except LookupError as error:
+        pytest.fail(str(error))
+    asyncio.run(stories.STORIES[story](nix_bench.StoriesBench(home)))
 
 
 def test_the_twin_waits_at_its_gate_and_can_be_cancelled(tmp_path: pathlib.Path) -> None:

@@ -66,6 +66,50 @@ prompt = "prompt.md"
 # allowed_tools = ["now"]
 """
 
+FLAKE: Final = "flake.nix"
+
+_FLAKE: Final = """\
+# Hands agent.nix to the flake of the hive. Name inputs here, beside their place, e.g.
+#   inputs.tools.url = "github:owner/repository";
+# They reach agent.nix as flakeInputs.tools; their pins belong into flake.lock (nix flake lock).
+{
+  inputs = { };
+
+  outputs = inputs: {
+    nixosModules.default = {
+      _module.args.flakeInputs = removeAttrs inputs [ "self" ];
+      imports = [ ./agent.nix ];
+    };
+  };
+}
+"""
+
+_MODULE: Final = """\
+# The environment of this agent: a module of NixOS on top of the hive's own.
+# What agent.toml says (model, tools, hosts, limits, secrets by name) is not repeated here.
+{ pkgs, flakeInputs, ... }:
+{
+  environment.systemPackages = with pkgs; [
+    # hello
+  ];
+}
+"""
+
+_NIX_LINES: Final = """\
+- `agent.toml`: model, tools, network, limits, secrets by name. All is commented out.
+- `agent.nix`: what is installed, as a module of NixOS; `flake.nix` names what else it may use.
+"""
+_TOML_LINE: Final = """\
+- `agent.toml`: model, packages, tools, network, limits, secrets by name. All is commented out.
+"""
+_PACKAGES: Final = """\
+# [packages]
+# apt = ["jq"]
+# pip = ["httpx==0.27.2"]
+# npm = ["prettier@3.3.3"]
+"""
+_NO_PACKAGES: Final = "# Packages are named in agent.nix.\n"
+
 _PROMPT_OF_AGENT: Final = """\
 ## What you are for
 
@@ -129,4 +173,18 @@ def files(agent: agents.Agent) -> dict[str, bytes]:
         configuration.FILE_NAME: _TOML.format(name=agent.name, description=description).encode(),
         PROMPT: (_PROMPT_OF_MANAGER if of_manager else _PROMPT_OF_AGENT).encode(),
         README: readme.format(name=agent.name).encode(),
+    }
+
+
+def files_for_nix(agent: agents.Agent) -> dict[str, bytes]:
+    """The same for a hive that builds with Nix: packages are ``agent.nix``'s (S40)."""
+    made = files(agent)
+    toml = made[configuration.FILE_NAME].decode().replace(_PACKAGES, _NO_PACKAGES)
+    readme = made[README].decode().replace(_TOML_LINE, _NIX_LINES)
+    return {
+        **made,
+        configuration.FILE_NAME: toml.encode(),
+        README: readme.encode(),
+        FLAKE: _FLAKE.encode(),
+        configuration.NIX_FILE_NAME: _MODULE.encode(),
     }

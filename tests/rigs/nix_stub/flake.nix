@@ -69,7 +69,7 @@
               PATH=/usr/bin:/bin
               mkdir -p $out/sw/bin $out/etc
               for package in $packages; do ln -s $package/bin/* $out/sw/bin/; done
-              echo "$identity" > $out/etc/agent.json
+              printf %s "$identity" > $out/etc/agent.json
             '' ];
           };
         in { inherit config; };

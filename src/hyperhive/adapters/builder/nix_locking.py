@@ -74,7 +74,6 @@ class Locking:
     def __init__(
         self,
         program: nix_program.NixProgram,
-        clock: ports.Clock,
         directory: pathlib.Path,
         setting: nix_flake.Setting,
         *,
@@ -82,23 +81,22 @@ class Locking:
     ) -> None:
         self.setting = setting
         self._program = program
-        self._clock = clock
         self._directory = directory
         self._allowed = tuple(allowed)
         self._path = directory / "base.json"
-        self._base: dict[str, nix_locks.Pins] | None = self._read()
+        self._base = self._read()
         self._alone = asyncio.Lock()
 
     # --- what all agents share ----------------------------------------------------------
 
     def known(self) -> Mapping[str, nix_locks.Pins]:
         """The shared pins, or nothing before the first lock."""
-        return self._base or {}
+        return self._base
 
     async def base(self, log: Log) -> Mapping[str, nix_locks.Pins]:
         """The shared pins; made when there are none."""
         async with self._alone:
-            if self._base is None:
+            if self._base.keys() != self.setting.inputs.keys():
                 log("locking the inputs that all agents share")
                 self._keep(await self._lock_base((), log))
             return self.known()
@@ -145,6 +143,14 @@ class Locking:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise errors.unavailable(f"cannot read what nix fetched: {error}") from error
         return Locked(pins, source, fetched)
+
+    async def lock_offline(
+        self, work: Workshop, agent: nix_flake.Agent, log: Log
+    ) -> nix_locks.Pins:
+        """Lock the agent of *work*, which nobody has looked at: nothing can be fetched."""
+        name = nix_flake.input_name(agent.name)
+        await self._lock(work, [name], log, network=False)
+        return nix_locks.parse(work.read("flake/flake.lock"))[name]
 
     async def declared(self, work: Workshop, source: pathlib.Path, log: Log) -> dict[str, str]:
         """The inputs that a commit's ``flake.nix`` names, by path; INVALID for one that may not be.
@@ -234,13 +240,18 @@ class Locking:
                 f"{what} is {url[:200]!r}; allowed here: {', '.join(self._allowed)} (nix_inputs)"
             )
 
-    def _read(self) -> dict[str, nix_locks.Pins] | None:
+    def _read(self) -> dict[str, nix_locks.Pins]:
         try:
             said = json.loads(self._path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return None
-        # Another setting: what was locked is not what is asked for.
-        return said["pins"] if said["urls"] == dict(self.setting.inputs) else None
+            return {}
+        # Under another setting what was locked is not what is asked for.
+        urls = self.setting.inputs.items()
+        return {
+            name: said["pins"][name]
+            for name, url in urls
+            if said["urls"].get(name) == url and name in said["pins"]
+        }
 
     def _keep(self, pins: dict[str, nix_locks.Pins]) -> None:
         said = {"urls": dict(self.setting.inputs), "pins": pins}

@@ -96,6 +96,11 @@ def version(pins: Pins) -> tuple[str, int]:
     return short, int(locked.get("lastModified", 0))
 
 
+def commit(pins: Pins) -> str:
+    """Return the commit that an input is pinned to; empty when that is no commit."""
+    return str(pins["nodes"][pins["root"]].get("locked", {}).get("rev", ""))
+
+
 def _reached(nodes: Mapping[str, Any], key: str) -> Iterator[str]:
     seen: set[str] = set()
     rest = [key]

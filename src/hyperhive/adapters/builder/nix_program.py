@@ -57,6 +57,7 @@ _UNREACHABLE: Final = re.compile(
     r"cannot connect to (daemon|socket)|unexpected end-of-file|Cannot allocate memory"
 )
 _STORE_NAME: Final = re.compile(r"/nix/store/[0-9a-z]{32}-source/")
+_CONSEQUENCE: Final = re.compile(r"\b\d+ dependenc(y|ies)\b.* failed")
 _PLACE: Final = re.compile(r"\bat /nix/store/[0-9a-z]{32}-source/(\S+?:\d+)")
 
 
@@ -135,7 +136,7 @@ class NixProgram:
         if program is None:
             raise errors.unavailable(f"there is no nix on this host; {REMEDY}")
         place = find_place(self._directory, pathlib.Path(program))
-        self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not place.host:
             for name in ("", "store", "var", "var/nix"):
                 path = self._directory / "root" / name
@@ -239,8 +240,9 @@ def reason(lines: Sequence[str]) -> str:
     """Return the one line that says best why Nix failed, with file and line where it says so."""
     words = [line.strip() for line in lines if line.strip()]
     said = [word.removeprefix("error:").strip() for word in words if word.startswith("error:")]
-    # With a chain of causes Nix says "error:" alone first, and the cause last.
-    text = next((each for each in reversed(said) if each), "")
+    # With a chain of causes Nix says "error:" alone first, and the cause last; of a chain of
+    # derivations the first one failed by itself.
+    text = next((each for each in reversed(said) if each and not _CONSEQUENCE.search(each)), "")
     if not text:
         text = words[-1] if words else "nix said nothing"
     text = _STORE_NAME.sub("", text)
