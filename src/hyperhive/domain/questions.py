@@ -24,6 +24,8 @@ OPEN_TO_OPERATOR: Final = 3
 """Questions of one agent that may wait for the operator at the same time."""
 HOURLY_TO_OPERATOR: Final = 20
 """Questions that one agent may ask the operator within an hour."""
+HOURLY: Final = 200
+"""Questions that one agent may ask anybody within an hour."""
 OPEN_TO_AGENTS: Final = 20
 """Questions of one agent that may wait for other agents at the same time."""
 KEPT: Final = datetime.timedelta(days=30)

@@ -1,4 +1,4 @@
-"""Hourly retention: old handled mail, old turns and old terminal events go (S6, S100)."""
+"""Hourly retention: old mail, turns, questions and terminal events go (S6, S100)."""
 
 from __future__ import annotations
 
@@ -42,5 +42,6 @@ class SweepLoop:
         """One pass over both stores."""
         await self._mail.sweep()
         await history.sweep(self._store, self._clock)
+        await history.sweep_questions(self._store, self._clock)
         before = self._clock.now() - datetime.timedelta(days=self._live_days)
         await self._live_log.sweep(before)

@@ -5,7 +5,16 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from hyperhive.domain import agents, approvals, deployments, messages, proposals, turns
+from hyperhive.domain import (
+    agents,
+    approvals,
+    deployments,
+    messages,
+    proposals,
+    questions,
+    reminders,
+    turns,
+)
 
 
 def timestamp(moment: datetime.datetime | None) -> str | None:
@@ -119,6 +128,36 @@ def deployment_view(deployment: deployments.Deployment) -> dict[str, Any]:
         "generation": deployment.generation,
         "deployed_at": timestamp(deployment.deployed_at),
         "trial": deployment.trial,
+    }
+
+
+def question_view(question: questions.Question) -> dict[str, Any]:
+    """One question; ``answer`` is empty while it is open."""
+    return {
+        "id": question.id,
+        "from": question.asker_name,
+        "to": question.asked_name,
+        "question": question.text,
+        "options": list(question.options),
+        "multi": question.multi,
+        "asked_at": timestamp(question.asked_at),
+        "expires_at": timestamp(question.expires_at),
+        "state": question.state.value,
+        "answer": question.answer,
+        "answered_by": question.answered_by,
+        "answered_via": question.answered_via,
+        "changed_at": timestamp(question.changed_at),
+    }
+
+
+def reminder_view(reminder: reminders.Reminder) -> dict[str, Any]:
+    """One reminder of an agent."""
+    return {
+        "id": reminder.id,
+        "text": reminder.text,
+        "set_at": timestamp(reminder.set_at),
+        "due_at": timestamp(reminder.due_at),
+        "state": reminder.state.value,
     }
 
 
