@@ -80,6 +80,18 @@ class Settings:
     """Built-in tools of every agent."""
     allowed_hosts: tuple[str, ...] = ()
     """Hosts that agents may reach through the egress proxy, ``*.example.org`` for subdomains."""
+    agent_usd_per_day: float = 0.0
+    """Budget of each agent that has none of its own, at list prices; 0: none (docs/budgets.md)."""
+    agent_tokens_per_day: int = 0
+    """The same in tokens of all kinds."""
+    hive_usd_per_day: float = 0.0
+    """Budget of all agents together, unless `hive budget` set another; 0: none."""
+    hive_tokens_per_day: int = 0
+    """The same in tokens of all kinds."""
+    loop_messages: int = 40
+    """Two agents that exchange more messages in loop_minutes, alone, are paused; 0: never."""
+    loop_minutes: float = 30.0
+    """What loop_messages counts over, and how long the pause is."""
     live_days: float = 7.0
     """How long terminal events are kept."""
     session_seconds: float = 12 * 3600.0
@@ -145,6 +157,12 @@ _AT_LEAST = {
     "warm_bytes": 0,
     "turn_seconds": 1,
     "api_retries": 0,
+    "agent_usd_per_day": 0,
+    "agent_tokens_per_day": 0,
+    "hive_usd_per_day": 0,
+    "hive_tokens_per_day": 0,
+    "loop_messages": 0,
+    "loop_minutes": 1,
     "live_days": 0,
     "session_seconds": 60,
     "crash_limit": 1,

@@ -14,7 +14,7 @@ from typing import Final
 from hyperhive import ports
 from hyperhive.domain import access, agents, errors, events, ids, messages, turns
 from hyperhive.domain.messages import Message, MessageState, MessageType, Move
-from hyperhive.services import lookup, posting, recipients, waiting
+from hyperhive.services import holds, lookup, loop_breaker, posting, recipients, waiting
 from hyperhive.services.posting import give_back, lease, post, post_event, settle
 
 __all__ = ["Messaging", "give_back", "lease", "post", "post_event", "settle"]
@@ -29,9 +29,15 @@ _NUMBER_MAX: Final = 2**63 - 1
 class Messaging:
     """The verbs of mail. Who is calling comes from the edge, never from a body."""
 
-    def __init__(self, store: ports.Store, clock: ports.Clock) -> None:
+    def __init__(
+        self,
+        store: ports.Store,
+        clock: ports.Clock,
+        loops: loop_breaker.LoopBreaker | None = None,
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._loops = loops or loop_breaker.LoopBreaker(0, 0)
 
     async def send(
         self,
@@ -61,7 +67,7 @@ class Messaging:
             sent = None if key is None else tx.find_message_by_key(caller.party, key)
             if sent is not None:
                 return _same(sent, recipient, body)
-            return post(
+            message = post(
                 tx,
                 now,
                 sender=caller.party,
@@ -72,6 +78,8 @@ class Messaging:
                 in_reply_to=_check_reply(tx, caller, in_reply_to),
                 key=key,
             )
+            self._loops.sent(tx, now, message)
+            return message
 
         return await self._store.write(work)
 
@@ -142,6 +150,9 @@ class Messaging:
                 if again is not None:
                     leased = tx.list_leased(lease=turn)
                     return [message for message in leased if message.id in again]
+            if holds.found(tx, agent):
+                # A turn that runs may end, and takes up nothing more.
+                return []
             leased = lease(tx, self._clock.now(), agent, turn, limit)
             if key is not None and leased:
                 tx.put_value(posting.received_key(turn, key), [message.id for message in leased])

@@ -13,14 +13,14 @@ import functools
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Callable
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final, Protocol
 
 import aiohttp
 import yarl
 from aiohttp import web
 
-from hyperhive.domain import ids, turns
+from hyperhive.domain import errors, ids, turns
 from hyperhive.edges import http_log
 from hyperhive.edges.gateway import upstream as upstreams
 from hyperhive.edges.gateway import usage, way_out
@@ -36,8 +36,9 @@ SHUTDOWN_SECONDS: Final = 2.0
 READ_SECONDS: Final = 900.0
 """Longest silence of the upstream in one answer (unstreamed answers take minutes)."""
 
+_MESSAGES: Final = "/v1/messages"
 _ROUTES: Final = (
-    ("POST", re.compile(r"/v1/messages")),
+    ("POST", re.compile(_MESSAGES)),
     ("POST", re.compile(r"/v1/messages/count_tokens")),
     ("GET", re.compile(r"/v1/models")),
     ("GET", re.compile(r"/v1/models/[A-Za-z0-9][A-Za-z0-9._:@-]*")),
@@ -98,6 +99,38 @@ class _Door:
     listening: asyncio.Server
     server: web.Server
     requests: int = 0
+    open: list[usage.UsageTap] = dataclasses.field(default_factory=list[usage.UsageTap])
+    """Answers that nobody has charged yet."""
+
+
+Used = tuple[str, turns.Usage]
+"""The model that answered, and what it took."""
+
+
+class Purse(Protocol):
+    """What agents may spend: asked before each message request, told after each answer."""
+
+    async def admit(self, agent: ids.AgentId, under_way: Sequence[Used]) -> None:
+        """Return, or raise `HiveError` with the reason why the agent may ask for no more."""
+        ...
+
+    async def charge(self, agent: ids.AgentId, used: Used) -> None:
+        """Count an answer. It is in line before the first await."""
+        ...
+
+
+class _Refused(Exception):
+    """The purse lets this request not out."""
+
+
+class _Bottomless:
+    """Every agent may spend all that it wants."""
+
+    async def admit(self, agent: ids.AgentId, under_way: Sequence[Used]) -> None:
+        pass
+
+    async def charge(self, agent: ids.AgentId, used: Used) -> None:
+        pass
 
 
 class Gateway:
@@ -106,6 +139,7 @@ class Gateway:
     *upstream* is asked at every request, so that a new credential counts at
     once; None means that there is no credential yet. *on_usage* is called once
     for every answer that tells its tokens. *proxies* are the host's, for the way to the upstream.
+    *purse* may refuse requests: without one there are no budgets.
     """
 
     def __init__(
@@ -113,10 +147,12 @@ class Gateway:
         upstream: Callable[[], upstreams.Upstream | None],
         on_usage: Callable[[ids.AgentId, turns.Usage], None],
         proxies: way_out.HostProxies,
+        purse: Purse | None = None,
     ) -> None:
         self._upstream = upstream
         self._on_usage = on_usage
         self._proxies = proxies
+        self._purse: Purse = purse or _Bottomless()
         self._doors: dict[ids.AgentId, _Door] = {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -201,17 +237,31 @@ class Gateway:
             )
         door.requests += 1
         try:
-            return await self._exchange(agent, request, upstream, self._session)
+            if path == _MESSAGES:
+                await self._admit(agent, door)
+            return await self._exchange(agent, door, request, upstream)
+        except _Refused as refused:
+            # The API's own shape for a spend limit. Its clients give up at once.
+            return _problem(400, "invalid_request_error", str(refused))
         finally:
             door.requests -= 1
+
+    async def _admit(self, agent: ids.AgentId, door: _Door) -> None:
+        told = [(tap.model, used) for tap in door.open if (used := tap.told()) is not None]
+        try:
+            await self._purse.admit(agent, told)
+        except errors.HiveError as error:
+            raise _Refused(error.message) from error
 
     async def _exchange(
         self,
         agent: ids.AgentId,
+        door: _Door,
         request: web.BaseRequest,
         upstream: upstreams.Upstream,
-        session: aiohttp.ClientSession,
     ) -> web.StreamResponse:
+        session = self._session
+        assert session is not None
         target = upstream.base_url.rstrip("/") + request.rel_url.raw_path
         if request.rel_url.raw_query_string:
             target += "?" + request.rel_url.raw_query_string
@@ -235,8 +285,9 @@ class Gateway:
                         502, "api_error", f"{upstream.shown} answered with a redirect; not followed"
                     )
                 answer = web.StreamResponse(status=reply.status, headers=_returning(reply))
-                if request.rel_url.raw_path == "/v1/messages":
+                if request.rel_url.raw_path == _MESSAGES:
                     tap = usage.UsageTap(reply.content_type)
+                    door.open.append(tap)
                 await answer.prepare(request)
                 async for chunk in reply.content.iter_any():
                     if tap is not None:
@@ -254,9 +305,13 @@ class Gateway:
                 request.transport.close()
             return answer
         finally:
-            told = tap.finish() if tap is not None else None
-            if told is not None:
-                self._on_usage(agent, told)
+            if tap is not None:
+                # What leaves the list is in line to be written before anything else happens.
+                door.open.remove(tap)
+                told = tap.finish()
+                if told is not None:
+                    self._on_usage(agent, told)
+                    await self._purse.charge(agent, (tap.model, told))
 
 
 def _outgoing(request: web.BaseRequest, upstream: upstreams.Upstream) -> dict[str, str]:
@@ -321,5 +376,5 @@ def _problem(status: int, kind: str, message: str) -> web.Response:
     return web.json_response(
         {"type": "error", "error": {"type": kind, "message": message[:500]}},
         status=status,
-        headers=_NO_RETRY if status in (401, 404, 413) else None,
+        headers=_NO_RETRY if status in (400, 401, 404, 413) else None,
     )

@@ -33,6 +33,8 @@ class UsageTap:
         self._held = bytearray()
         self._skipping = False
         self._figures: dict[str, int] = {}
+        self.model = ""
+        """Which model answered, as the answer says; empty until it has."""
 
     def feed(self, chunk: bytes) -> None:
         """Look at the next bytes of the body."""
@@ -60,6 +62,10 @@ class UsageTap:
             if len(self._held) <= BODY_MAX:
                 self._note(_parse(bytes(self._held)))
             self._held.clear()
+        return self.told()
+
+    def told(self) -> turns.Usage | None:
+        """The usage that the answer has told up to now; None when it has told none."""
         if not self._figures:
             return None
         fresh = self._figures.get("input_tokens", 0)
@@ -84,7 +90,12 @@ class UsageTap:
             self._note(event)
 
     def _note(self, holder: Any) -> None:
-        usage = holder.get("usage") if isinstance(holder, dict) else None
+        if not isinstance(holder, dict):
+            return
+        model = holder.get("model")
+        if isinstance(model, str):
+            self.model = model
+        usage = holder.get("usage")
         if not isinstance(usage, dict):
             return
         for field in _FIELDS:
