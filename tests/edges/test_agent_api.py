@@ -77,7 +77,7 @@ def test_orders_park_until_the_operator_interrupts(open_hive: Open) -> None:
             bob = await hive.connect("bob")
             turn = await hive.take_turn(bob, "bob")
             await bob.send(id=90, method="orders", params={"turn": turn})
-            await hive.turns.interrupt(hive.olga, "bob")
+            await hive.turns.control.interrupt(hive.olga, "bob")
             assert await bob.read() == {"id": 90, "result": {"order": "interrupt"}}
 
     asyncio.run(story())

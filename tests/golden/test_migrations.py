@@ -19,6 +19,7 @@ RELEASED = {
     "0001_create_tables.sql": "92fd38b7519a6e6b7482e6c5ac7bc82a10ed792896194263ae40629141df0416",
     "0002_keep_proposals.sql": "6234ac3bbc05e06b9ccf6574d48a57f092c63297f381123eb0e798f459e21839",
     "0003_keep_questions.sql": "895df7af3260ba96a4466819d84fb13c6c4ca2bee3c04bf628e10fe71f681442",
+    "0004_turn_kinds.sql": "6ff407b9b24e491ab5e16ba9aac21ad8523ceca954266024c9d96b7c6a0c9768",
 }
 """A step that users have run never changes; write a new one instead."""
 

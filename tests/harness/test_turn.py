@@ -254,25 +254,103 @@ def test_a_session_that_exists_is_resumed() -> None:
     ]
 
 
-def test_too_long_is_compacted_once() -> None:
+def test_too_long_is_said_and_the_process_stays_for_what_the_daemon_decides() -> None:
     play = Play()
     play.begin(resume=True)
-    assert play("line", TOO_LONG) == ["write"]
-    assert play.args("write")[0] == claude.command("/compact")
-    assert play.states == ["compacting"]
-    assert play("line", result(num_turns=0)) == ["write"]
-    assert play.args("write")[0]["client_composed"] is True
     assert play("line", TOO_LONG) == ["unwatch_orders", "finish"]
-    assert play.finish["outcome"] == "failed"
+    assert play.finish["outcome"] == "too_long"
+    assert play("finished", 1) == ["set_timer", "take"]
 
 
-def test_a_failed_compaction_is_the_end() -> None:
+def compaction(play: Play, **fields: Any) -> dict[str, Any]:
+    """Begin a turn that compacts."""
+    made = plan(resume=True, **fields) | {"kind": "compaction", "woke_by": "asked"}
+    play("planned", made)
+    return made
+
+
+BOUNDARY = {
+    "type": "system",
+    "subtype": "compact_boundary",
+    "compact_metadata": {"pre_tokens": 1010, "post_tokens": 447},
+}
+
+
+def compact_error(text: str) -> dict[str, Any]:
+    return {"type": "system", "subtype": "status", "compact_error": text}
+
+
+def test_a_compaction_has_the_shape_of_a_turn_and_says_nothing_to_the_model() -> None:
     play = Play()
-    play.begin(resume=True)
-    play("line", TOO_LONG)
-    play("line", {"type": "system", "subtype": "status", "compact_error": "no luck"})
+    made = compaction(play)
+    assert play.args("launch") == (made, True)
+    assert play.args("write")[0] == claude.command("/compact")
+    play("line", BOUNDARY)
+    assert play("line", result(num_turns=0)) == ["unwatch_orders", "finish"]
+    assert play.finish["outcome"] == "ok"
+    assert play.finish["usage"]["context_tokens"] == 447
+
+
+def test_a_warm_process_compacts_too() -> None:
+    play = Play()
+    first = play.begin()
     play("line", result())
-    assert "no luck" in play.finish["note"]
+    play("finished", 1)
+    again = plan(session=first["session"], resume=True) | {"kind": "compaction", "woke_by": "w"}
+    assert play("planned", again) == ["watch_orders", "set_timer", "write"]
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        ("Compaction failed · conversation could not be reduced", "too_long"),
+        ("Error during compaction: API Error: 500 Internal server error.", "failed"),
+        ("Error during compaction: API Error: Request rejected (429) · rate limit", "rate_limited"),
+        ("Error during compaction: API Error: 401 invalid x-api-key", "needs_login"),
+    ],
+)
+def test_a_compaction_never_says_itself_that_it_failed(said: str, outcome: str) -> None:
+    play = Play()
+    compaction(play)
+    play("line", compact_error(said))
+    play("line", result(num_turns=0))
+    assert (play.finish["outcome"], play.finish["note"]) == (outcome, said)
+
+
+def test_a_compaction_of_nothing_has_failed() -> None:
+    play = Play()
+    compaction(play)
+    words = [{"type": "text", "text": "Error: No messages to compact"}]
+    play("line", {"type": "assistant", "message": {"model": "<synthetic>", "content": words}})
+    play("line", result(num_turns=0))
+    assert play.finish["outcome"] == "failed"
+    assert play.finish["note"] == "Error: No messages to compact"
+
+
+def test_a_compaction_begins_no_session() -> None:
+    play = Play()
+    compaction(play)
+    play("exited", 1, "No conversation found with session ID: x")
+    assert play.finish["outcome"] == "failed"
+    assert "was not found" in play.finish["note"]
+
+
+def test_an_interrupted_compaction_says_so() -> None:
+    play = Play()
+    compaction(play)
+    play("ordered", "interrupt")
+    play("line", compact_error("API Error: Request was aborted."))
+    play("line", result(num_turns=0))
+    assert play.finish["outcome"] == "interrupted"
+
+
+def test_the_window_is_that_of_the_model_that_answered() -> None:
+    play = Play()
+    play.begin()
+    play("line", {"type": "assistant", "message": {"model": "big", "content": []}})
+    windows = {"helper": {"contextWindow": 1}, "big": {"contextWindow": 200_000}}
+    play("line", result(modelUsage=windows))
+    assert play.finish["window"] == 200_000
 
 
 def test_money_and_tokens_are_the_turns_own() -> None:

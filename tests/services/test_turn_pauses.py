@@ -177,7 +177,7 @@ def test_the_operator_ends_a_pause_and_the_next_one_is_no_shorter(make_desk):
                 taking = group.create_task(desk.turns.take(bob.id, "boot"))
                 await until(lambda number=number: desk.clock.sleepers == 1)
                 assert not taking.done()
-                row = await desk.turns.retry(desk.olga, "bob")
+                row = await desk.turns.control.retry(desk.olga, "bob")
                 assert (row.turn_state, row.turn_note) == (agents.TurnState.IDLE, "")
                 again = await asyncio.wait_for(taking, 5)
             assert again["messages"][0]["body"] == "first"
@@ -200,7 +200,7 @@ def test_a_refused_credential_can_be_tried_again(make_desk):
         await desk.turns.finish(
             bob.id, plan["turn"], FinishReport(turns.Outcome.NEEDS_LOGIN, "401")
         )
-        await desk.turns.retry(desk.olga, "bob")
+        await desk.turns.control.retry(desk.olga, "bob")
         plan = await desk.turns.take(bob.id, "boot")
         await desk.turns.finish(bob.id, plan["turn"], FinishReport(turns.Outcome.OK))
         heard = [json.loads(body)["event"] for body, _, _ in await states(desk, "manager")]
@@ -217,7 +217,7 @@ def test_who_does_not_pause_cannot_be_retried(make_desk):
         async def refused(caller, kind) -> None:
             number = desk.store.number()
             with pytest.raises(errors.HiveError, match="cannot") as caught:
-                await desk.turns.retry(caller, "bob")
+                await desk.turns.control.retry(caller, "bob")
             assert caught.value.kind is kind
             assert desk.store.number() == number
 

@@ -143,16 +143,16 @@ def test_an_interrupt_reaches_the_running_turn_only(make_desk):
         desk = make_desk()
         bob = await desk.agent("bob")
         with pytest.raises(errors.HiveError, match="no turn is running"):
-            await desk.turns.interrupt(desk.olga, "bob")
+            await desk.turns.control.interrupt(desk.olga, "bob")
         await desk.mail.send(desk.olga, "bob", "first")
         plan = await desk.turns.take(bob.id, "boot")
         async with asyncio.TaskGroup() as group:
             ordered = group.create_task(desk.turns.orders(bob.id, plan["turn"]))
             await asyncio.sleep(0)
-            await desk.turns.interrupt(desk.olga, "bob")
+            await desk.turns.control.interrupt(desk.olga, "bob")
             assert await asyncio.wait_for(ordered, 5) == "interrupt"
         with pytest.raises(errors.HiveError, match="only the operator"):
-            await desk.turns.interrupt(await desk.caller("manager"), "bob")
+            await desk.turns.control.interrupt(await desk.caller("manager"), "bob")
 
     asyncio.run(story())
 

@@ -13,6 +13,14 @@ KEPT: Final = datetime.timedelta(days=30)
 """How long a turn that ended is kept; the newest of an agent always is."""
 
 
+class TurnKind(enum.Enum):
+    """What a turn is for."""
+
+    MAIL = "mail"
+    COMPACTION = "compaction"
+    """It makes the session shorter and takes no mail."""
+
+
 class Outcome(enum.Enum):
     """How a turn ended. RUNNING is the only one that is not final."""
 
@@ -22,6 +30,8 @@ class Outcome(enum.Enum):
     """The model's side failed; the mail went back and the harness backs off."""
     NEEDS_LOGIN = "needs_login"
     RATE_LIMITED = "rate_limited"
+    TOO_LONG = "too_long"
+    """The session does not fit into the model's window; the mail went back."""
     INTERRUPTED = "interrupted"
     """The operator cancelled it; the mail counts as handled."""
     LOST = "lost"
@@ -56,7 +66,8 @@ class Turn:
     outcome: Outcome
     note: str
     woke_by: str
-    """The name of the sender whose message started the turn."""
+    """The sender whose message started the turn, or why the session is compacted."""
     model: str
     tool_calls: int
     usage: Usage
+    kind: TurnKind = TurnKind.MAIL

@@ -262,12 +262,12 @@ async def kill(deps: Deps, caller: access.Caller, given: params.Order) -> Json:
 
 async def interrupt(deps: Deps, caller: access.Caller, given: params.OneAgent) -> Json:
     """Cancel the turn that an agent is in."""
-    return await _agent(deps, await deps.turns.interrupt(caller, given.name))
+    return await _agent(deps, await deps.turns.control.interrupt(caller, given.name))
 
 
 async def retry(deps: Deps, caller: access.Caller, given: params.OneAgent) -> Json:
     """End an agent's pause after a failed turn: it tries again now."""
-    return await _agent(deps, await deps.turns.retry(caller, given.name))
+    return await _agent(deps, await deps.turns.control.retry(caller, given.name))
 
 
 async def list_turns(deps: Deps, _: access.Caller, given: params.Turns) -> Json:

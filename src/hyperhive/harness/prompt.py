@@ -22,7 +22,11 @@ def compose(plan: Dict[str, Any], key: str) -> List[Dict[str, Any]]:
 
     *key* must be random and new for each turn.
     """
-    blocks = [{"type": "text", "text": _wrap(message, key)} for message in plan["messages"]]
+    blocks = []
+    if plan.get("preface"):
+        note = f'<hive-note key="{key}">\n{plan["preface"]}\n</hive-note {key}>'
+        blocks.append({"type": "text", "text": note})
+    blocks += [{"type": "text", "text": _wrap(message, key)} for message in plan["messages"]]
     unread = int(plan.get("unread") or 0)
     if unread > 0:
         noun, verb = ("message", "is") if unread == 1 else ("messages", "are")

@@ -80,7 +80,8 @@ class Runner:
 
     def take(self) -> None:
         """Ask for work."""
-        self._client.call("take", {"boot": self.boot}, self._planned, self._not_planned)
+        params = {"boot": self.boot, "kinds": turn.KINDS}
+        self._client.call("take", params, self._planned, self._not_planned)
 
     def launch(self, plan: Dict[str, Any], resume: bool) -> None:
         """Start the program; that it cannot start is reported as its end."""

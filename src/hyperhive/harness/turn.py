@@ -18,6 +18,9 @@ LOGIN_SECONDS = 3.0
 GRACE_SECONDS = 5.0
 """How long a retired process may take to leave after its input was closed."""
 STOP_SECONDS = 2.0
+COMPACTION = "compaction"
+KINDS = ["mail", COMPACTION]
+"""What `take` may answer with."""
 
 
 class Do(NamedTuple):
@@ -41,9 +44,7 @@ class Turn:
         self.reused = False
         self.heard = False
         self.recovered = False
-        self.compacting = False
-        self.compacted = False
-        self.compact_error = ""
+        self.compacts = plan.get("kind") == COMPACTION
         self.slowed = False
 
 
@@ -78,7 +79,7 @@ class Machine:
         seconds = float(plan["settings"]["turn_seconds"])
         does = [
             Do("cancel_timer", ("warm",)),
-            *[Do("emit", live.wake(message)) for message in plan["messages"]],
+            *self._begin_in_terminal(turn),
             *[Do("emit", live.note(str(text))) for text in plan.get("warnings") or []],
             Do("watch_orders", (turn.id,)),
             Do("set_timer", ("turn", seconds)),
@@ -113,8 +114,6 @@ class Machine:
             does += self._retried(turn, event)
         elif kind == "system" and event.get("subtype") == "init":
             does += self._look_at_servers(turn, event)
-        elif kind == "system" and event.get("compact_error"):
-            turn.compact_error = str(event["compact_error"])
         return does
 
     def exited(self, code: int, stderr: str) -> List[Do]:
@@ -138,6 +137,8 @@ class Machine:
             turn.resume = turn.told_session = turn.recovered = True
             return does + self._launch()
         if turn.resume and not turn.recovered and "No conversation found" in stderr:
+            if turn.compacts:
+                return does + self._finish(self._nothing_there(turn))
             return does + self._start_anew(turn) + self._launch()
         last = stderr.strip()[-1500:] or "it said nothing"
         return does + self._finish(judge.Verdict("failed", f"claude {ended(code)}: {last}"))
@@ -163,7 +164,7 @@ class Machine:
         does: List[Do] = []
         if self._process is not None and not self._leaving:
             warm = float(settings["warm_seconds"])
-            healthy = self._outcome in ("ok", "interrupted")
+            healthy = self._outcome in ("ok", "interrupted", "too_long")
             if healthy and warm > 0 and resident <= int(settings["warm_bytes"]):
                 does.append(Do("set_timer", ("warm", warm)))
             else:
@@ -204,6 +205,8 @@ class Machine:
 
     def _speak(self) -> Do:
         assert self._turn is not None
+        if self._turn.compacts:
+            return Do("write", (claude.command("/compact"),))
         return Do("write", (claude.mail(self._turn.blocks),))
 
     def _retire(self) -> List[Do]:
@@ -231,28 +234,28 @@ class Machine:
         if turn.ending is not None:
             return self._tell_session(turn) + self._finish(turn.ending)
         if any("No conversation found" in str(error) for error in event.get("errors") or []):
+            if turn.compacts:
+                return self._finish(self._nothing_there(turn))
             if turn.recovered:
                 return self._finish(turn.judge.verdict(event))
             does = self._start_anew(turn)
             self.phase = "opening"
             return does + self._retire()
         does = self._tell_session(turn)
-        verdict = turn.judge.verdict(event)
-        if turn.compacting:
-            turn.compacting, turn.compacted = False, True
-            if turn.compact_error or verdict.outcome != "ok":
-                note = f"too long, and compacting failed: {turn.compact_error or verdict.note}"
-                return does + self._finish(judge.Verdict("failed", note))
-            return [*does, Do("report", ("thinking", "after compacting")), self._speak()]
-        if verdict.too_long and not turn.compacted:
-            turn.compacting = True
-            turn.judge.forgive()
-            return [
-                *does,
-                Do("report", ("compacting", "the prompt was too long")),
-                Do("write", (claude.command("/compact"),)),
-            ]
+        judged = turn.judge.compaction if turn.compacts else turn.judge.verdict
+        verdict = judged(event)
         return does + self._finish(verdict)
+
+    def _begin_in_terminal(self, turn: Turn) -> List[Do]:
+        """A mark and the mail: what the operator sees first of a turn."""
+        if turn.compacts:
+            why = str(turn.plan.get("woke_by"))
+            return [Do("emit", ("compaction", {"why": why}))]
+        return [Do("emit", live.wake(message)) for message in turn.plan["messages"]]
+
+    def _nothing_there(self, turn: Turn) -> judge.Verdict:
+        session = turn.plan["session"]
+        return judge.Verdict("failed", f"session {session} was not found on disk")
 
     def _start_anew(self, turn: Turn) -> List[Do]:
         turn.resume = turn.told_session = False
@@ -268,7 +271,8 @@ class Machine:
         usage = turn.judge.usage()
         record = {"outcome": verdict.outcome, "note": verdict.note, "usage": usage}
         record["tool_calls"] = turn.judge.tool_calls
-        params = dict(record, turn=turn.id, retry_at=verdict.retry_at)
+        params = dict(record, turn=turn.id, retry_at=verdict.retry_at, window=turn.judge.window)
+        record["kind"] = COMPACTION if turn.compacts else "mail"
         return [
             Do("cancel_timer", ("turn",)),
             Do("cancel_timer", ("abort",)),

@@ -1,20 +1,28 @@
-"""Pauses after failed turns: how long an agent waits before it tries again.
+"""Pauses: after failed turns, and those that the operator wants.
 
-A pause belongs to the credential that it failed with: a new credential ends it.
+A pause after a failure ends by itself, or with another credential than it failed with; one of the
+operator ends when the operator says so. While either lasts, no turn begins and mail stays queued.
 """
 
 from __future__ import annotations
 
 import datetime
 import math
-from typing import Final
+from typing import Any, Final
 
 from hyperhive import ports
-from hyperhive.domain import ids, turns
+from hyperhive.domain import agents, ids, turns
+from hyperhive.services import holds
 from hyperhive.wire import views
 
+NOTE_MAX: Final = 2000
 SECONDS: Final = (5.0, 15.0, 60.0, 300.0)
 """Between a failed turn and the next try, by failures in a row; the last one repeats."""
+STATES: Final = {
+    turns.Outcome.NEEDS_LOGIN: agents.TurnState.NEEDS_LOGIN,
+    turns.Outcome.RATE_LIMITED: agents.TurnState.RATE_LIMITED,
+}
+"""What an agent does while it pauses after such a turn; after others it backs off."""
 LIMITED_SECONDS: Final = (300.0, 600.0, 1200.0, 2400.0, 3600.0)
 """The same after a rate limit whose end was not named."""
 
@@ -66,14 +74,22 @@ def begin(
         grown = LIMITED_SECONDS[min(failures, len(LIMITED_SECONDS)) - 1]
         until = retry_at if named else now.timestamp() + grown
     source = tx.get_value("model_source")
+    if until is None:
+        said = note or "the model's side refused the credential"
+    else:
+        moment = datetime.datetime.fromtimestamp(until, datetime.UTC)
+        said = f"{note or 'the turn failed'}; next try at {views.timestamp(moment)}"
     tx.put_value(
         _key(agent),
-        {"until": until, "failures": failures, "source": source, "outcome": outcome.value},
+        {
+            "until": until,
+            "failures": failures,
+            "source": source,
+            "outcome": outcome.value,
+            "note": said[:NOTE_MAX],
+        },
     )
-    if until is None:
-        return note or "the model's side refused the credential"
-    moment = datetime.datetime.fromtimestamp(until, datetime.UTC)
-    return f"{note or 'the turn failed'}; next try at {views.timestamp(moment)}"
+    return said
 
 
 def clear(tx: ports.Tx, agent: ids.AgentId) -> turns.Outcome | None:
@@ -85,5 +101,45 @@ def clear(tx: ports.Tx, agent: ids.AgentId) -> turns.Outcome | None:
     return turns.Outcome(pause.get("outcome", turns.Outcome.FAILED.value))
 
 
+def put_by_operator(
+    tx: ports.Tx, agent: ids.AgentId, now: datetime.datetime, by: str, reason: str
+) -> None:
+    """Let *agent* begin no turn until `end_by_operator`."""
+    tx.put_value(_operators_key(agent), {"since": views.timestamp(now), "by": by, "reason": reason})
+
+
+def end_by_operator(tx: ports.Tx, agent: ids.AgentId) -> None:
+    """Let it begin turns again."""
+    tx.delete_value(_operators_key(agent))
+
+
+def by_operator(tx: ports.ReadTx, agent: ids.AgentId) -> dict[str, Any] | None:
+    """``since``, ``by`` and ``reason`` of the operator's pause; None when there is none."""
+    return tx.get_value(_operators_key(agent))
+
+
+def resting_state(
+    tx: ports.ReadTx, agent: ids.AgentId, now: datetime.datetime
+) -> tuple[agents.TurnState, str]:
+    """What an agent without a turn does, and the sentence that says why."""
+    paused = by_operator(tx, agent)
+    if paused is not None:
+        why = f": {paused['reason']}" if paused["reason"] else ""
+        return agents.TurnState.PAUSED, f"paused {paused['by']}{why}"
+    held = holds.note(tx, agent, now)
+    if held:
+        return agents.TurnState.PAUSED, held
+    if seconds_left(tx, agent, now) is not None:
+        pause = tx.get_value(_key(agent))
+        assert pause is not None
+        outcome = turns.Outcome(pause.get("outcome", turns.Outcome.FAILED.value))
+        return STATES.get(outcome, agents.TurnState.BACKING_OFF), pause.get("note", "")
+    return agents.TurnState.IDLE, ""
+
+
 def _key(agent: ids.AgentId) -> str:
     return f"pause:{agent}"
+
+
+def _operators_key(agent: ids.AgentId) -> str:
+    return f"paused:{agent}"

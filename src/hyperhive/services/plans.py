@@ -12,7 +12,7 @@ from typing import Any
 
 from hyperhive import ports
 from hyperhive.domain import agents, configuration, ids, messages, turns
-from hyperhive.services import effective, named_secrets, prompts
+from hyperhive.services import effective, named_secrets, prompts, sessions
 from hyperhive.wire import views
 
 
@@ -28,6 +28,8 @@ class TurnSettings:
     max_retries: int
     turn_seconds: float
     tools: tuple[str, ...]
+    compact_at: float = 0.75
+    """The share of the model's window from which on a session is compacted ahead of time."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ def write(
     tools = settings.tools if configured.tools is None else configured.tools
     return {
         "turn": row.id,
+        "kind": row.kind.value,
         "model": row.model,
         "session": agent.session_id,
         "resume": agent.session_started,
@@ -94,6 +97,7 @@ def write(
             added=configured.prompt_text,
         ),
         "woke_by": row.woke_by,
+        "preface": sessions.preface(tx, agent) if leased else "",
         "messages": [wire_message(message) for message in leased],
         "unread": tx.count_queued(ids.PartyId(agent.id)),
         "settings": {

@@ -1,8 +1,8 @@
 """Turns: mail is leased to a turn, and the end of the turn decides what becomes of it.
 
 The harness asks (`take`), the daemon answers when there is something to do: mail
-is there, the agent is wanted, a model credential exists, and no pause after a
-failure is running. So an idle agent costs nothing, and nobody polls.
+is there or the session is to be compacted, the agent is wanted, a model credential
+exists, and no pause is running. So an idle agent costs nothing, and nobody polls.
 """
 
 from __future__ import annotations
@@ -12,33 +12,31 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from hyperhive import ports
-from hyperhive.domain import access, agents, errors, events, ids, turns
+from hyperhive.domain import agents, errors, events, ids, messages, turns
+from hyperhive.domain import sessions as session_rules
 from hyperhive.services import (
     effective,
+    holding,
+    holds,
     lookup,
     named_secrets,
     pauses,
     plans,
     posting,
+    running,
+    sessions,
+    turn_control,
+    turn_ends,
     turn_state,
     waiting,
 )
 from hyperhive.services.plans import TurnSettings
+from hyperhive.services.turn_ends import FinishReport
 from hyperhive.wire import agent_protocol
 
 __all__ = ["FinishReport", "TurnSettings", "Turns"]
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class FinishReport:
-    """What a harness says at the end of a turn."""
-
-    outcome: turns.Outcome
-    note: str = ""
-    tool_calls: int = 0
-    usage: turns.Usage = dataclasses.field(default_factory=turns.Usage)
-    retry_at: float | None = None
-    """Unix seconds at which a rate limit ends, when the API named it."""
+MAIL_ONLY: Final = frozenset({turns.TurnKind.MAIL})
 
 
 class Turns:
@@ -46,7 +44,8 @@ class Turns:
 
     *credential* says what the gateway adds on the way out, "api_key" or "token", and is empty
     while there is none: then no turn begins. *run_id* is random per run of the daemon. *secrets*
-    gives plans the values that configurations name; without it there are none.
+    gives plans the values that configurations name; without it there are none. *before_turn*
+    may hold an agent (`holds`), in the transaction that would begin its turn.
     """
 
     def __init__(
@@ -57,6 +56,7 @@ class Turns:
         credential: Callable[[], str],
         run_id: str,
         secrets: named_secrets.NamedSecrets | None = None,
+        before_turn: holding.BeforeTurn | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -64,18 +64,21 @@ class Turns:
         self._credential = credential
         self._planner = plans.Planner(settings, credential, secrets)
         self._run_id = run_id
+        self._before_turn = before_turn
+        self.control: Final = turn_control.TurnControl(store, clock)
 
     async def hello(self, agent_id: ids.AgentId, boot: str) -> dict[str, Any]:
         """Greet a harness; a turn of an earlier one of this agent is lost and its mail returns."""
 
         def work(tx: ports.Tx) -> agents.Agent:
             agent = lookup.require_agent(tx, agent_id)
-            current = tx.get_value(_running_key(agent_id))
-            if current is not None and current["boot"] != boot:
-                self._lose(tx, agent, "the harness was started again")
+            current = running.find(tx, agent_id)
+            if current is not None and current.boot != boot:
+                turn_ends.lose(tx, self._clock.now(), agent, "the harness was started again")
             agent = lookup.require_agent(tx, agent_id)
-            if agent.turn_state is agents.TurnState.OFFLINE:
-                self._set_state(tx, agent, agents.TurnState.IDLE, "")
+            lost = current is not None and current.boot != boot
+            if lost or agent.turn_state is agents.TurnState.OFFLINE:
+                self._rest(tx, agent_id)
             return agent
 
         agent = await self._store.write(work)
@@ -86,13 +89,20 @@ class Turns:
             "daemon": self._run_id,
         }
 
-    async def take(self, agent_id: ids.AgentId, boot: str) -> dict[str, Any]:
-        """Return the plan of the next turn; parks without limit until there is one."""
+    async def take(
+        self, agent_id: ids.AgentId, boot: str, kinds: frozenset[turns.TurnKind] = MAIL_ONLY
+    ) -> dict[str, Any]:
+        """Return the plan of the next turn; parks without limit until there is one.
+
+        *kinds* are the kinds of turns that this harness knows.
+        """
         while True:
             number = self._store.number()
-            pause = await self._store.read(lambda tx: self._pause_before_turn(tx, agent_id, boot))
+            pause = await self._store.read(
+                lambda tx: self._pause_before_turn(tx, agent_id, boot, kinds)
+            )
             if pause is None:
-                begun = await self._store.write(lambda tx: self._begin(tx, agent_id, boot))
+                begun = await self._store.write(lambda tx: self._begin(tx, agent_id, boot, kinds))
                 if begun is not None:
                     return await self._planner.complete(begun)
                 pause = float("inf")
@@ -143,7 +153,8 @@ class Turns:
             if row.outcome is not turns.Outcome.RUNNING:
                 return
             posting.give_back_unheard(tx, self._clock.now(), turn, unheard)
-            self._end(tx, agent, row, report)
+            turn_ends.end(tx, self._clock.now(), agent, row, report, self._settings.compact_at)
+            self._rest(tx, agent_id)
 
         await self._store.write(work)
 
@@ -157,62 +168,14 @@ class Turns:
 
         await self._store.write(work)
 
-    async def interrupt(self, caller: access.Caller, name: str) -> agents.Agent:
-        """Ask the running turn of an agent to stop now; CONFLICT when none is running."""
-        access.require(caller, access.Right.OPERATOR, "interrupt a turn")
-
-        def work(tx: ports.Tx) -> agents.Agent:
-            agent = lookup.require_named(tx, name)
-            current = tx.get_value(_running_key(agent.id))
-            if current is None:
-                raise errors.conflict(f"cannot interrupt {agent.name}: no turn is running")
-            tx.put_value(_interrupt_key(agent.id), current["turn"])
-            tx.record(
-                events.Event(
-                    events.EventKind.TURN_INTERRUPT_ASKED,
-                    agent=agent.id,
-                    turn=ids.TurnId(current["turn"]),
-                    text=f"by {caller.name} on the {caller.via}",
-                    topics=(events.orders_topic(agent.id),),
-                )
-            )
-            return agent
-
-        return await self._store.write(work)
-
-    async def retry(self, caller: access.Caller, name: str) -> agents.Agent:
-        """End an agent's pause after a failed turn, so that it tries again now; else CONFLICT."""
-        access.require(caller, access.Right.OPERATOR, "end a pause")
-
-        def work(tx: ports.Tx) -> agents.Agent:
-            agent = lookup.require_named(tx, name)
-            if not is_pausing(tx, agent.id):
-                raise errors.conflict(
-                    f"cannot retry {agent.name}: it does not pause (a turn tries by itself)"
-                )
-            now = self._clock.now()
-            pauses.end(tx, agent.id, now)
-            tx.record(
-                events.Event(
-                    events.EventKind.TURN_RETRY_ASKED,
-                    agent=agent.id,
-                    text=f"by {caller.name} on the {caller.via}",
-                    # What `take` waits for.
-                    topics=(events.inbox_topic(ids.PartyId(agent.id)),),
-                )
-            )
-            return turn_state.put(tx, now, agent, agents.TurnState.IDLE, "")
-
-        return await self._store.write(work)
-
     async def orders(self, agent_id: ids.AgentId, turn: ids.TurnId) -> str:
         """Park until there is an order for *turn*: "interrupt", or "none" once it is over."""
 
         def look(tx: ports.ReadTx) -> str:
-            if tx.get_value(_interrupt_key(agent_id)) == turn:
+            if running.is_interrupt_asked(tx, agent_id, turn):
                 return "interrupt"
-            current = tx.get_value(_running_key(agent_id))
-            return "" if current is not None and current["turn"] == turn else "none"
+            current = running.find(tx, agent_id)
+            return "" if current is not None and current.turn == turn else "none"
 
         while True:
             number = self._store.number()
@@ -229,41 +192,72 @@ class Turns:
         *blame* says that the mail itself may have ended it (see `posting.give_back`). A pause
         ends too: whoever starts the agent again wants it to try again.
         """
-        self._lose(tx, agent, note, blame=blame)
+        turn_ends.lose(tx, self._clock.now(), agent, note, blame=blame)
         pauses.clear(tx, agent.id)
         self._set_state(tx, lookup.require_agent(tx, agent.id), agents.TurnState.OFFLINE, "")
 
     def _pause_before_turn(
-        self, tx: ports.ReadTx, agent_id: ids.AgentId, boot: str
+        self,
+        tx: ports.ReadTx,
+        agent_id: ids.AgentId,
+        boot: str,
+        kinds: frozenset[turns.TurnKind],
     ) -> float | None:
         """Seconds until a turn may begin; infinity until something changes; None for now."""
         agent = lookup.require_agent(tx, agent_id)
-        current = tx.get_value(_running_key(agent_id))
-        if current is not None and current["boot"] == boot:
+        current = running.find(tx, agent_id)
+        if current is not None and current.boot == boot:
             return None
         if agent.wanted is not agents.Wanted.RUNNING or not self._credential():
             return float("inf")
-        if not _has_mail(tx, agent_id):
+        if pauses.by_operator(tx, agent_id) is not None:
+            return float("inf")
+        held = holds.seconds_left(tx, agent_id, self._clock.now())
+        if held is not None:
+            # Over by its time: `_begin` ends it, also when there is nothing to do.
+            return held or None
+        if self._next(tx, agent, kinds) is None:
             return float("inf")
         return pauses.seconds_left(tx, agent_id, self._clock.now())
 
-    def _begin(self, tx: ports.Tx, agent_id: ids.AgentId, boot: str) -> plans.Begun | None:
+    def _next(
+        self, tx: ports.ReadTx, agent: agents.Agent, kinds: frozenset[turns.TurnKind]
+    ) -> session_rules.Next | None:
+        return sessions.next_turn(tx, agent, share=self._settings.compact_at, kinds=kinds)
+
+    def _begin(
+        self,
+        tx: ports.Tx,
+        agent_id: ids.AgentId,
+        boot: str,
+        kinds: frozenset[turns.TurnKind],
+    ) -> plans.Begun | None:
         agent = lookup.require_agent(tx, agent_id)
-        current = tx.get_value(_running_key(agent_id))
-        if current is not None and current["boot"] == boot:
-            row = tx.get_turn(ids.TurnId(current["turn"]))
+        current = running.find(tx, agent_id)
+        if current is not None and current.boot == boot:
+            row = tx.get_turn(current.turn)
             assert row is not None
             # Only what the turn began with: what `recv` took since was answered there.
-            first = tx.get_message(ids.MessageId(current["message"]))
+            first = None if current.message is None else tx.get_message(current.message)
             return self._planner.begin(tx, agent, row, [first] if first is not None else [])
         if current is not None:
-            self._lose(tx, agent, "another harness took over")
+            turn_ends.lose(tx, self._clock.now(), agent, "another harness took over")
             agent = lookup.require_agent(tx, agent_id)
         now = self._clock.now()
-        turn_id = ids.new_turn_id()
-        leased = tx.lease_messages(ids.PartyId(agent_id), turn_id, now, 1)
-        if not leased:
+        holding.end_expired(tx, now, agent_id)
+        agent = lookup.require_agent(tx, agent_id)
+        following = self._next(tx, agent, kinds)
+        if following is None or pauses.by_operator(tx, agent_id) is not None:
             return None
+        if holding.stops_turn(tx, now, agent, self._before_turn):
+            return None
+        turn_id = ids.new_turn_id()
+        leased: list[messages.Message] = []
+        if following.kind is turns.TurnKind.MAIL:
+            leased = tx.lease_messages(ids.PartyId(agent_id), turn_id, now, 1)
+            if not leased:
+                return None
+            agent = sessions.begin(tx, now, agent, turn_id)
         row = turns.Turn(
             id=turn_id,
             agent=agent_id,
@@ -271,15 +265,16 @@ class Turns:
             ended_at=None,
             outcome=turns.Outcome.RUNNING,
             note="",
-            woke_by=leased[0].sender_name,
+            woke_by=sessions.WORDS[following.why] if following.why else leased[0].sender_name,
             model=effective.model(tx, agent, self._settings.model),
             tool_calls=0,
             usage=turns.Usage(),
+            kind=following.kind,
         )
         tx.insert_turn(row)
-        tx.put_value(
-            _running_key(agent_id), {"turn": turn_id, "boot": boot, "message": leased[0].id}
-        )
+        first_id = leased[0].id if leased else None
+        fresh = not agent.session_started
+        running.put(tx, agent_id, running.Running(turn_id, boot, first_id, following.why, fresh))
         for message in leased:
             tx.record(
                 events.Event(
@@ -290,81 +285,16 @@ class Turns:
                 )
             )
         tx.record(events.Event(events.EventKind.TURN_STARTED, agent=agent_id, turn=turn_id))
-        self._set_state(tx, agent, agents.TurnState.THINKING, "")
+        if following.why is None:
+            self._set_state(tx, agent, agents.TurnState.THINKING, "")
+        else:
+            self._set_state(tx, agent, agents.TurnState.COMPACTING, row.woke_by)
         return self._planner.begin(tx, agent, row, leased)
 
-    def _end(
-        self, tx: ports.Tx, agent: agents.Agent, row: turns.Turn, report: FinishReport
-    ) -> None:
-        now = self._clock.now()
-        tx.update_turn(
-            dataclasses.replace(
-                row,
-                ended_at=now,
-                outcome=report.outcome,
-                note=report.note,
-                tool_calls=report.tool_calls,
-                usage=report.usage,
-            )
-        )
-        tx.delete_value(_running_key(agent.id))
-        tx.delete_value(_interrupt_key(agent.id))
-        if report.outcome in turns.FINAL_HANDLED:
-            posting.settle(tx, now, row.id)
-            if pauses.clear(tx, agent.id) is turns.Outcome.NEEDS_LOGIN:
-                posting.tell_manager(tx, now, agent, "logged_in")
-            state, note = agents.TurnState.IDLE, ""
-        else:
-            leased = tx.list_leased(lease=row.id)
-            if report.tool_calls == 0 and report.outcome in _PARKED:
-                # The model never worked on this mail: it does not count as a delivery.
-                leased = [dataclasses.replace(m, deliveries=m.deliveries - 1) for m in leased]
-            posting.give_back(tx, now, leased)
-            state = _PARKED.get(report.outcome, agents.TurnState.BACKING_OFF)
-            note = pauses.begin(tx, agent.id, now, report.outcome, report.note, report.retry_at)
-            if report.outcome is turns.Outcome.NEEDS_LOGIN:
-                posting.tell_manager(tx, now, agent, "needs_login")
-            elif report.outcome is turns.Outcome.FAILED and not _has_mail(tx, agent.id):
-                # Its mail is dead: there is nothing to try again, and new mail need not wait.
-                pauses.clear(tx, agent.id)
-                state, note = agents.TurnState.IDLE, ""
-        tx.record(
-            events.Event(
-                events.EventKind.TURN_ENDED,
-                agent=agent.id,
-                turn=row.id,
-                text=report.outcome.value,
-                # A returned message wakes `take`, which must see the pause: same commit.
-                topics=(
-                    events.inbox_topic(ids.PartyId(agent.id)),
-                    events.orders_topic(agent.id),
-                ),
-            )
-        )
-        self._set_state(tx, lookup.require_agent(tx, agent.id), state, note)
-
-    def _lose(self, tx: ports.Tx, agent: agents.Agent, note: str, *, blame: bool = True) -> None:
-        current = tx.get_value(_running_key(agent.id))
-        now = self._clock.now()
-        if current is not None:
-            row = tx.get_turn(ids.TurnId(current["turn"]))
-            assert row is not None
-            tx.update_turn(
-                dataclasses.replace(row, ended_at=now, outcome=turns.Outcome.LOST, note=note)
-            )
-            tx.delete_value(_running_key(agent.id))
-            tx.delete_value(_interrupt_key(agent.id))
-            tx.record(
-                events.Event(
-                    events.EventKind.TURN_ENDED,
-                    agent=agent.id,
-                    turn=row.id,
-                    text=f"lost: {note}",
-                    topics=(events.orders_topic(agent.id),),
-                )
-            )
-        leased = tx.list_leased(recipient=ids.PartyId(agent.id))
-        posting.give_back(tx, now, leased, blame=blame)
+    def _rest(self, tx: ports.Tx, agent_id: ids.AgentId) -> None:
+        """Show what the agent does now that no turn of it runs."""
+        state, note = pauses.resting_state(tx, agent_id, self._clock.now())
+        self._set_state(tx, lookup.require_agent(tx, agent_id), state, note)
 
     def _set_state(
         self, tx: ports.Tx, agent: agents.Agent, state: agents.TurnState, note: str
@@ -376,24 +306,6 @@ class Turns:
         return 0
 
 
-_PARKED: Final = {
-    turns.Outcome.NEEDS_LOGIN: agents.TurnState.NEEDS_LOGIN,
-    turns.Outcome.RATE_LIMITED: agents.TurnState.RATE_LIMITED,
-}
-
-
 def is_pausing(tx: ports.ReadTx, agent: ids.AgentId) -> bool:
     """Whether the agent waits after a failed turn before it begins the next one."""
-    return tx.get_value(_running_key(agent)) is None and pauses.is_running(tx, agent)
-
-
-def _has_mail(tx: ports.ReadTx, agent: ids.AgentId) -> bool:
-    return tx.count_queued(ids.PartyId(agent)) > 0
-
-
-def _running_key(agent: ids.AgentId) -> str:
-    return f"turn:{agent}"
-
-
-def _interrupt_key(agent: ids.AgentId) -> str:
-    return f"interrupt:{agent}"
+    return running.find(tx, agent) is None and pauses.is_running(tx, agent)

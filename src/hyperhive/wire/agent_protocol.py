@@ -18,11 +18,14 @@ hello    {"protocol": 1, "boot": str}
          boot is random per harness process. Leases of any other boot of this agent
          are returned first (marked redelivered). -> {"protocol": 1,
          "agent": {"id","name","role"}, "hive": str, "daemon": str (random per daemon run)}
-take     {"boot": str}
-         Parks, without limit, until there is mail and the agent may run; leases it
-         and opens a turn. Calling again before ``finish`` returns the same turn again
-         (so a lost answer is harmless). -> a turn plan: {"turn": str, "model": str,
+take     {"boot": str, "kinds": [str]}
+         Parks, without limit, until there is something to do and the agent may run; leases
+         its mail and opens a turn. Calling again before ``finish`` returns the same turn again
+         (so a lost answer is harmless). "kinds" are the kinds of turns that the harness knows,
+         "mail" alone when it is left out. -> a turn plan: {"turn": str,
+         "kind": "mail"|"compaction", "model": str,
          "session": str (UUID), "resume": bool, "system_prompt": str, "woke_by": str,
+         "preface": str (said to the model before the mail; may be empty),
          "messages": [message], "unread": int, "settings": {"warm_seconds": float,
          "warm_bytes": int, "max_retries": int, "turn_seconds": float, "tools": [str],
          "allowed_tools": [str], "credential": "api_key"|"token"},
@@ -32,15 +35,20 @@ take     {"boot": str}
          know them leaves them out, and a harness that does not know them runs without.
          "secrets" are environment variables with their values, of the program and of one
          server: they go nowhere but into the environment that they are for.
+         A turn of kind "compaction" has no messages: it makes the session shorter and says
+         nothing to the model. Its "woke_by" says why. It takes the same flags and files.
          message: {"id": int, "from": str, "type": "text"|"broadcast"|"event", "body": str,
          "in_reply_to": int|null, "sent_at": str, "redelivered": bool}
 session  {"turn": str, "session": str}
          The session of that id now exists on disk and must be resumed from now on. -> {}
 finish   {"turn": str, "outcome": "ok"|"failed"|"needs_login"|"rate_limited"|
-         "interrupted", "note": str, "tool_calls": int, "usage": {…Usage fields…},
+         "too_long"|"interrupted", "note": str, "tool_calls": int, "usage": {…Usage fields…},
+         "window": int (tokens that the model's window holds; 0 when not known),
          "retry_at": float|null (Unix seconds)}
          Idempotent. After outcomes other than ok and interrupted the mail goes back and
-         the daemon decides when ``take`` answers again. -> {}
+         the daemon decides when ``take`` answers again, and with what: too_long is answered
+         with a compaction or a new session. too_long of a compaction says that the session
+         cannot be made to fit. -> {}
 state    {"state": "idle"|"thinking"|"compacting"|"backing_off"|…, "note": str} -> {}
 servers  {"turn": str, "servers": [{"name": str, "status": str}]}
          How the extra MCP servers stand; sent when that has changed in this boot. status is

@@ -28,7 +28,7 @@ _APPROVAL: Final = (
 )
 _TURN: Final = (
     "id, agent, started_at, ended_at, outcome, note, woke_by, model, tool_calls, input_tokens, "
-    "output_tokens, cache_read_tokens, cache_write_tokens, cost_usd, context_tokens"
+    "output_tokens, cache_read_tokens, cache_write_tokens, cost_usd, context_tokens, kind"
 )
 
 

@@ -195,7 +195,7 @@ def turn_in(turn: turns.Turn) -> Row:
         turn.id, turn.agent, time_in(turn.started_at), maybe_time_in(turn.ended_at),
         turn.outcome.value, turn.note, turn.woke_by, turn.model, turn.tool_calls,
         usage.input_tokens, usage.output_tokens, usage.cache_read_tokens,
-        usage.cache_write_tokens, usage.cost_usd, usage.context_tokens,
+        usage.cache_write_tokens, usage.cost_usd, usage.context_tokens, turn.kind.value,
     )  # fmt: skip
 
 
@@ -212,4 +212,5 @@ def turn_out(row: Row) -> turns.Turn:
         model=row[7],
         tool_calls=row[8],
         usage=turns.Usage(*row[9:15]),
+        kind=turns.TurnKind(row[15]),
     )

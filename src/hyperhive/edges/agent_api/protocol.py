@@ -30,6 +30,14 @@ class Take(params.Params):
     """Parameters of ``take``."""
 
     boot: Boot
+    kinds: Annotated[
+        list[Annotated[str, msgspec.Meta(max_length=32)]], msgspec.Meta(max_length=16)
+    ] = msgspec.field(default_factory=lambda: [turns.TurnKind.MAIL.value])
+
+    def known(self) -> frozenset[turns.TurnKind]:
+        """Those of them that this daemon knows too; mail always."""
+        asked = {kind for kind in turns.TurnKind if kind.value in self.kinds}
+        return frozenset(asked | {turns.TurnKind.MAIL})
 
 
 class Session(params.Params):
@@ -59,6 +67,7 @@ class Finish(params.Params):
     tool_calls: Count = 0
     usage: UsageParams = msgspec.field(default_factory=UsageParams)
     retry_at: Annotated[float, msgspec.Meta(ge=0, le=1e11)] | None = None
+    window: Count = 0
 
     def report(self) -> turns_service.FinishReport:
         """The same for the service."""
@@ -68,6 +77,7 @@ class Finish(params.Params):
             tool_calls=self.tool_calls,
             usage=turns.Usage(**msgspec.structs.asdict(self.usage)),
             retry_at=self.retry_at,
+            window=self.window,
         )
 
 

@@ -178,9 +178,8 @@ class AgentDoor:
         return await self._turns.hello(self._agent, asked.boot)
 
     async def _take(self, given: dict[str, Any]) -> Any:
-        return await self._turns.take(
-            self._agent, params.convert(protocol.Take, given, "take a turn").boot
-        )
+        asked = params.convert(protocol.Take, given, "take a turn")
+        return await self._turns.take(self._agent, asked.boot, asked.known())
 
     async def _session(self, given: dict[str, Any]) -> Any:
         asked = params.convert(protocol.Session, given, "note a session")
