@@ -20,6 +20,7 @@ RELEASED = {
     "0002_keep_proposals.sql": "6234ac3bbc05e06b9ccf6574d48a57f092c63297f381123eb0e798f459e21839",
     "0003_keep_questions.sql": "895df7af3260ba96a4466819d84fb13c6c4ca2bee3c04bf628e10fe71f681442",
     "0004_turn_kinds.sql": "6ff407b9b24e491ab5e16ba9aac21ad8523ceca954266024c9d96b7c6a0c9768",
+    "0005_sum_turns.sql": "11c24d932ee0ac89e0697f79371a6a1685ff83c5aa9bc7ed73ce200489587d9a",
 }
 """A step that users have run never changes; write a new one instead."""
 

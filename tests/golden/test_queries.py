@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from hyperhive.adapters.store import proposal_rows, queries, question_rows, schema
+from hyperhive.adapters.store import proposal_rows, queries, question_rows, schema, statistics_rows
 from hyperhive.domain import approvals, messages, proposals
 from hyperhive.domain.messages import MessageState
 
-SMALL = {"LIST_AGENTS", "LAST_MESSAGE", "LIST_QUESTIONS"}
+SMALL = {"LIST_AGENTS", "LAST_MESSAGE", "LIST_QUESTIONS", "TURN_TOTALS"}
 """All of them, or the newest, are wanted; sqlite_sequence has one row for each table."""
 
 HOT = {
@@ -61,7 +61,8 @@ def plan(connection: sqlite3.Connection, query: str) -> list[str]:
 def constants() -> dict[str, str]:
     return {
         name: value
-        for name, value in {**vars(proposal_rows), **vars(question_rows), **vars(queries)}.items()
+        for module in (proposal_rows, question_rows, statistics_rows, queries)
+        for name, value in vars(module).items()
         if isinstance(value, str) and name.isupper() and not name.startswith("_")
     }
 
@@ -113,3 +114,18 @@ def test_what_is_still_to_do_is_found_by_its_own_index(connection: sqlite3.Conne
     assert plan(connection, of_agent) == [
         "SEARCH proposals USING INDEX proposals_by_agent (agent_id=?)"
     ]
+
+
+def test_statistics_read_only_the_days_and_the_agent_that_are_asked_for(
+    connection: sqlite3.Connection,
+) -> None:
+    for of_agent in (True, False):
+        index = "turns_by_agent (agent=?)" if of_agent else "turns_by_start (started_at>?)"
+        for query in (
+            statistics_rows.sum_turns(of_agent),
+            statistics_rows.count_wakers(of_agent),
+            statistics_rows.turn_times(of_agent),
+        ):
+            steps = plan(connection, query)
+            of_turns = [step for step in steps if " turns" in step]
+            assert of_turns == [f"SEARCH turns USING INDEX {index}"], steps

@@ -16,6 +16,7 @@ from hyperhive.domain import (
     proposals,
     questions,
     reminders,
+    statistics,
     turns,
 )
 
@@ -102,6 +103,44 @@ class ReadTx(Protocol):
     def get_turn(self, turn: ids.TurnId) -> turns.Turn | None: ...
     def list_turns(self, agent: ids.AgentId, limit: int = 50) -> list[turns.Turn]:
         """Turns of one agent, newest first."""
+        ...
+
+    def sum_turns(
+        self, since: datetime.datetime, agent: ids.AgentId | None = None
+    ) -> list[statistics.TurnSum]:
+        """Turns that began since then, by agent, model and outcome."""
+        ...
+
+    def measure_turns(
+        self, since: datetime.datetime, agent: ids.AgentId | None = None
+    ) -> list[statistics.Spread]:
+        """How long those took: first all together, then by agent and model; none for none."""
+        ...
+
+    def count_wakers(
+        self, since: datetime.datetime, agent: ids.AgentId | None = None
+    ) -> list[statistics.Waker]:
+        """Who started those, by agent and model, the busiest first."""
+        ...
+
+    def turn_totals(self) -> list[statistics.TurnSum]:
+        """All turns that ever ended, also those that were deleted since."""
+        ...
+
+    def oldest_queued(self, recipient: ids.PartyId) -> datetime.datetime | None:
+        """When the queued message was sent that has waited longest; None when none is queued."""
+        ...
+
+    def count_pending(self) -> int:
+        """Approvals that wait for a decision."""
+        ...
+
+    def count_builds(self, build: proposals.BuildState) -> int:
+        """Proposals whose build is in that state."""
+        ...
+
+    def count_steps(self, step: proposals.DeployStep) -> int:
+        """Proposals whose deploy is at that step."""
         ...
 
     def get_value(self, key: str) -> Any | None:
@@ -220,7 +259,10 @@ class Tx(ReadTx, Protocol):
         ...
 
     def insert_turn(self, turn: turns.Turn) -> None: ...
-    def update_turn(self, turn: turns.Turn) -> None: ...
+    def update_turn(self, turn: turns.Turn) -> None:
+        """Replace the row; a turn that ends by it counts in `turn_totals`, once."""
+        ...
+
     def put_value(self, key: str, value: Any) -> None: ...
     def delete_value(self, key: str) -> None: ...
 

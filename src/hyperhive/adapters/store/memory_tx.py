@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from hyperhive import ports
-from hyperhive.adapters.store import memory_questions, rows
+from hyperhive.adapters.store import memory_questions, memory_statistics, rows
 from hyperhive.domain import (
     agents,
     approvals,
@@ -44,6 +44,7 @@ class Tables:
         self.proposals: dict[ids.ApprovalId, proposals.Proposal] = {}
         self.deployments: dict[ids.AgentId, deployments.Deployment] = {}
         self.turns: dict[ids.TurnId, turns.Turn] = {}
+        self.totals: memory_statistics.Totals = {}
         self.values: dict[str, str] = {}
         self.asked = memory_questions.QuestionTables()
 
@@ -52,7 +53,7 @@ class Tables:
         return self.facts_deleted + len(self.facts)
 
 
-class MemoryTx(memory_questions.MemoryQuestions):
+class MemoryTx(memory_questions.MemoryQuestions, memory_statistics.MemoryStatistics):
     """`ports.Tx` on the tables; ``undo`` takes back what was done, newest first."""
 
     def __init__(self, tables: Tables, clock: ports.Clock) -> None:
@@ -321,10 +322,13 @@ class MemoryTx(memory_questions.MemoryQuestions):
         if turn.id in self._tables.turns:
             raise errors.conflict(f"cannot open turn {turn.id}: it exists")
         self._put(self._tables.turns, turn.id, turn)
+        self._count_ended(turn)
 
     def update_turn(self, turn: turns.Turn) -> None:
         if turn.id not in self._tables.turns:
             raise errors.not_found(f"cannot change turn {turn.id}: there is none")
+        if self._tables.turns[turn.id].ended_at is None:
+            self._count_ended(turn)
         self._put(self._tables.turns, turn.id, turn)
 
     def put_value(self, key: str, value: Any) -> None:

@@ -10,13 +10,22 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from hyperhive import ports
-from hyperhive.adapters.store import proposal_rows, queries, question_rows, rows, unwritten
+from hyperhive.adapters.store import (
+    proposal_rows,
+    queries,
+    question_rows,
+    rows,
+    statistics_rows,
+    unwritten,
+)
 from hyperhive.domain import agents, approvals, errors, events, ids, messages, turns
 
 TURNS_REMEMBERED: Final = 4096
 
 
-class SqliteReadTx(proposal_rows.ProposalReads, question_rows.QuestionReads):
+class SqliteReadTx(
+    proposal_rows.ProposalReads, question_rows.QuestionReads, statistics_rows.StatisticsReads
+):
     """A consistent view. Valid only while the work that was given it runs."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -124,7 +133,12 @@ class Mark(NamedTuple):
     mail: int
 
 
-class SqliteTx(SqliteReadTx, proposal_rows.ProposalWrites, question_rows.QuestionWrites):
+class SqliteTx(
+    SqliteReadTx,
+    proposal_rows.ProposalWrites,
+    question_rows.QuestionWrites,
+    statistics_rows.StatisticsWrites,
+):
     """One group of works on the writer's connection.
 
     Facts and new messages are numbered at once and written together, at the latest by `flush`.
@@ -228,6 +242,10 @@ class SqliteTx(SqliteReadTx, proposal_rows.ProposalWrites, question_rows.Questio
         if found is None:
             self._free_keys.add((sender, key))
         return found
+
+    def oldest_queued(self, recipient: ids.PartyId) -> datetime.datetime | None:
+        self._unwritten.write_mail()
+        return super().oldest_queued(recipient)
 
     def count_queued(self, recipient: ids.PartyId) -> int:
         self._unwritten.write_mail()
@@ -338,8 +356,12 @@ class SqliteTx(SqliteReadTx, proposal_rows.ProposalWrites, question_rows.Questio
             self._execute(queries.INSERT_TURN, rows.turn_in(turn))
         except sqlite3.IntegrityError as error:
             raise errors.conflict(f"cannot open turn {turn.id}: it exists") from error
+        self._count_ended(turn)
 
     def update_turn(self, turn: turns.Turn) -> None:
+        before = self.get_turn(turn.id)
+        if before is not None and before.ended_at is None:
+            self._count_ended(turn)
         number, *settings = rows.turn_in(turn)
         if self._execute(queries.UPDATE_TURN, (*settings, number)).rowcount != 1:
             raise errors.not_found(f"cannot change turn {turn.id}: there is none")
