@@ -98,7 +98,7 @@ async def _look_at_sandboxes(
     options: settings.Settings, processes: ports.Processes
 ) -> list[ports.Finding]:
     """Try a sandbox, a one-shot, and a layer, with what the daemon would use."""
-    from hyperhive.adapters.builder import layers
+    from hyperhive.adapters.builder import layers, nix_setup
     from hyperhive.adapters.clock import system as system_clock
     from hyperhive.adapters.sandbox import bubblewrap, one_shot
 
@@ -117,9 +117,15 @@ async def _look_at_sandboxes(
         )
         found += await one_shots.probe()
         if found[-1].severity is not ports.Severity.BROKEN:
-            builder = layers.LayersBuilder(
+            builder: ports.Builder = layers.LayersBuilder(
                 one_shots, processes, clock, home=pathlib.Path(top), base=sandbox.base_path
             )
+            if options.builder == "nix":
+                choice = nix_setup.Choice(options.nix_nixpkgs, options.nix_hyperhive)
+                builder = nix_setup.make(
+                    one_shots, processes, pathlib.Path(top), choice,
+                    env={}, root=os.geteuid() == 0, log=click.echo,
+                ).builder  # fmt: skip
             found += await builder.probe()
     return found
 

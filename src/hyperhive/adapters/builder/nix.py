@@ -29,8 +29,6 @@ from hyperhive.domain import configuration, errors, ids
 
 RECIPE: Final = 1
 """Grows when generations are made in another way, so that all are made anew."""
-SUBSTITUTERS: Final = ("https://cache.nixos.org",)
-KEYS: Final = ("cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=",)
 EVALUATION_SECONDS: Final = 600.0
 STORE: Final = "/nix/store"
 
@@ -221,7 +219,7 @@ class NixBuilder:
         )
         drv = work.read("drv")
         if _DRV.fullmatch(drv) is None:
-            raise errors.invalid(f"the system of {agent.name} is no derivation: {drv[:200]!r}")
+            raise errors.invalid(f"cannot use what it evaluates to: {drv[:200]!r} is no derivation")
         return drv
 
     async def _realise(
@@ -254,14 +252,14 @@ def _check(order: ports.BuildOrder) -> None:
     for name in (configuration.NIX_FILE_NAME, nix_flake.FLAKE):
         if not (order.source / name).is_file():
             raise errors.invalid(
-                f"the commit has no {name}, and this hive builds with nix; "
+                f"cannot find {name} in the commit, and this hive builds with nix; "
                 "take it from the seed: git checkout deployed/0 -- " + name
             )
     packages = order.configuration.packages
     if packages.apt or packages.pip or packages.npm:
         raise errors.invalid(
-            "agent.toml: packages: this hive builds with nix; name them in agent.nix, in "
-            "environment.systemPackages"
+            "cannot take packages from agent.toml: this hive builds with nix; name them in "
+            "agent.nix, in environment.systemPackages"
         )
     for target, source in order.configuration.files.items():
         targets.check(target)

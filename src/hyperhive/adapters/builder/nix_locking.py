@@ -29,8 +29,6 @@ from hyperhive.adapters.builder import (
 )
 from hyperhive.domain import errors
 
-ALLOWED: Final = ("github:", "gitlab:", "sourcehut:", "git+https://", "https://")
-"""What the inputs of an agent's flake may begin with, unless the operator says other."""
 _DECLARED: Final = """\
 nix-instantiate --eval --strict --json --option pure-eval false --option restrict-eval true \\
   -I /work/agent -E '(import /work/agent/flake.nix).inputs or { }' > /work/declared.json
@@ -135,7 +133,7 @@ class Locking:
         await self._lock(work, [name], log, network=network, after=_ARCHIVE)
         pins = nix_locks.parse(work.read("flake/flake.lock"))[name]
         for url in nix_locks.below(pins):
-            self._check(f"an input of {name}", url)
+            self._check(f"an input below {name}", url)
         try:
             archive: Any = json.loads(work.read("archive.json"))
             source: str = archive["inputs"][name]["path"]
@@ -165,9 +163,9 @@ class Locking:
         try:
             found = dict(_declared(json.loads(work.read("declared.json"))))
         except (ValueError, RecursionError) as error:
-            raise errors.invalid(f"flake.nix: its inputs cannot be read: {error}") from error
+            raise errors.invalid(f"cannot read the inputs in flake.nix: {error}") from error
         for name, url in found.items():
-            self._check(f"flake.nix: input {name}", url)
+            self._check(f"input {name} of flake.nix", url)
             log(f"flake.nix takes {name} from {url}")
         return found
 
@@ -237,7 +235,8 @@ class Locking:
     def _check(self, what: str, url: str) -> None:
         if not url.startswith(self._allowed) and url not in self.setting.inputs.values():
             raise errors.invalid(
-                f"{what} is {url[:200]!r}; allowed here: {', '.join(self._allowed)} (nix_inputs)"
+                f"cannot take {what} from {url[:200]!r}; allowed here (nix_inputs): "
+                + ", ".join(self._allowed)
             )
 
     def _read(self) -> dict[str, nix_locks.Pins]:
@@ -276,7 +275,7 @@ def _copy(repository: pathlib.Path, sha: str, target: pathlib.Path) -> None:
     """
     size = shelf.size_of(repository)
     if size > _REPOSITORY_MAX:
-        raise errors.invalid(f"its repository is too large for nix: {size} bytes")
+        raise errors.invalid(f"cannot show nix its repository: it has {size} bytes")
     target.mkdir(mode=0o755)
     ignore = shutil.ignore_patterns("tmp_*", "incoming-*", "*.lock", "bulk-fsync*")
     shutil.copytree(repository / "objects", target / "objects", ignore=ignore)
@@ -290,20 +289,20 @@ def _copy(repository: pathlib.Path, sha: str, target: pathlib.Path) -> None:
 def _declared(inputs: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
     """Every place that the value of a flake's ``inputs`` names, by the input's path."""
     if not isinstance(inputs, dict) or depth > _DEPTH:
-        raise errors.invalid("flake.nix: inputs is no set of inputs")
+        raise errors.invalid("cannot use the inputs in flake.nix: they are no set, or too deep")
     for name, value in inputs.items():  # pyright: ignore[reportUnknownVariableType]
         where = f"{path}{name}"
         if name == "self" and not path:
             continue
         if not isinstance(value, dict):
-            raise errors.invalid(f"flake.nix: input {where} is no set")
+            raise errors.invalid(f"cannot use input {where} of flake.nix: it is no set")
         said: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
         if "url" in said:
             yield where, str(said["url"])
         elif "type" in said:
             yield where, nix_locks.url(said)
         elif "follows" not in said and depth == 0:
-            raise errors.invalid(f"flake.nix: input {where} has no url")
+            raise errors.invalid(f"cannot use input {where} of flake.nix: it has no url")
         if said.get("inputs"):
             yield from _declared(said["inputs"], f"{where}/", depth + 1)
 

@@ -26,7 +26,7 @@ def parse(content: str) -> dict[str, Pins]:
     try:
         lock = json.loads(content)
         if not _OLDEST <= lock["version"] <= VERSION:
-            raise errors.invalid(f"flake.lock has version {lock['version']}, not {VERSION}")
+            raise errors.invalid(f"cannot read flake.lock: its version is {lock['version']}")
         nodes: dict[str, Any] = lock["nodes"]
         inputs: dict[str, Any] = nodes[lock["root"]].get("inputs", {})
         return {
@@ -35,7 +35,7 @@ def parse(content: str) -> dict[str, Pins]:
             if isinstance(key, str)
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise errors.invalid(f"flake.lock is damaged: {error}") from error
+        raise errors.invalid(f"cannot read flake.lock: it is damaged: {error}") from error
 
 
 def compose(inputs: Mapping[str, Pins]) -> bytes:

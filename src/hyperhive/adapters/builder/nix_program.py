@@ -134,7 +134,7 @@ class NixProgram:
         """Where Nix works; the directories are made. UNAVAILABLE without a Nix."""
         program = shutil.which("nix", path=self._path)
         if program is None:
-            raise errors.unavailable(f"there is no nix on this host; {REMEDY}")
+            raise errors.unavailable(f"cannot find nix on this host; {REMEDY}")
         place = find_place(self._directory, pathlib.Path(program))
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not place.host:

@@ -21,14 +21,14 @@ class Choice:
     """What the operator decides about Nix."""
 
     nixpkgs: str
-    hyperhive: str
+    hyperhive: str = ""
     """Empty: the modules that came with this hive."""
-    allowed: Sequence[str]
+    allowed: Sequence[str] = ()
     """What the inputs of an agent's flake may begin with."""
-    substituters: Sequence[str]
-    keys: Sequence[str]
-    hive_name: str
-    pronouns: str
+    substituters: Sequence[str] = ()
+    keys: Sequence[str] = ()
+    hive_name: str = "hive"
+    pronouns: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
