@@ -20,6 +20,7 @@ from hyperhive.adapters.hive_home import build_space
 from hyperhive.adapters.mirror import forgejo, place
 from hyperhive.adapters.sandbox import bubblewrap, one_shot
 from hyperhive.domain import agents, errors, ids
+from hyperhive.domain import budgets as amounts
 from hyperhive.edges import build_logs, configuration_parts
 from hyperhive.runtime import (
     build_loop,
@@ -30,7 +31,17 @@ from hyperhive.runtime import (
     seeding,
     supervisor,
 )
-from hyperhive.services import card, effective, lookup, mirroring, proposing, repositories, seeds
+from hyperhive.services import (
+    budgets,
+    card,
+    effective,
+    lookup,
+    loop_breaker,
+    mirroring,
+    proposing,
+    repositories,
+    seeds,
+)
 
 DAY: Final = 86_400.0
 Log = structlog.typing.FilteringBoundLogger
@@ -174,6 +185,22 @@ class Configurations:
                 f"cannot import a commit: {agent.name}, who asks for it, is not running"
             )
         return producer.in_sandbox(self._host.sandbox, agent.id, agent.sandbox, name)
+
+
+def budgets_of(
+    options: settings.Settings, store: ports.Store, clock: ports.Clock
+) -> budgets.Budgets:
+    """The budgets of a hive, with what counts where nobody set any."""
+    limits = budgets.Limits(
+        agent=amounts.Amount(options.agent_usd_per_day, options.agent_tokens_per_day),
+        hive=amounts.Amount(options.hive_usd_per_day, options.hive_tokens_per_day),
+    )
+    return budgets.Budgets(store, clock, limits)
+
+
+def loop_breaker_of(options: settings.Settings) -> loop_breaker.LoopBreaker:
+    """What holds two agents that only answer each other."""
+    return loop_breaker.LoopBreaker(options.loop_messages, options.loop_minutes)
 
 
 def one_shots_of(host: Host) -> ports.OneShots:

@@ -106,16 +106,17 @@ class Budgets:
         self,
         caller: access.Caller,
         name: str | None,
-        limit: Amount | None,
+        *,
+        usd: float | None = None,
+        tokens: int | None = None,
+        clear: bool = False,
     ) -> dict[str, Any]:
-        """Set the budget of an agent, or of the hive for None; *limit* None: the default again.
+        """Set the budget of an agent, or of the hive for no *name*; what is None stays.
 
-        Who was held by it and need not be any more goes on at once.
+        *clear*: the default counts again. Who is held and need not be any more goes on at once.
         """
         access.require(caller, access.Right.OPERATOR, "set a budget")
-        if limit is not None and not (
-            0 <= limit.usd <= USD_MAX and 0 <= limit.tokens <= TOKENS_MAX
-        ):
+        if not (0 <= (usd or 0) <= USD_MAX and 0 <= (tokens or 0) <= TOKENS_MAX):
             raise errors.invalid(
                 f"cannot set that budget: use 0 (none) to {USD_MAX:.0f} US dollars and "
                 f"0 (none) to {TOKENS_MAX} tokens"
@@ -124,16 +125,21 @@ class Budgets:
         def work(tx: ports.Tx) -> None:
             agent = None if name is None else lookup.require_named(tx, name)
             scope = HIVE if agent is None else agent.id
-            if limit is None:
-                tx.delete_value(f"budget:{scope}")
+            before = self._daily(tx, scope)
+            limit = Amount(
+                before.usd if usd is None else usd, before.tokens if tokens is None else tokens
+            )
+            if clear:
+                tx.delete_value(_set_key(scope))
             else:
-                tx.put_value(f"budget:{scope}", dataclasses.asdict(limit))
-            said = "the default" if limit is None else f"{limit.usd:g} USD, {limit.tokens} tokens"
+                tx.put_value(_set_key(scope), dataclasses.asdict(limit))
+            said = "the default" if clear else f"{limit.usd:g} USD, {limit.tokens} tokens"
+            whose = "the hive" if agent is None else agent.name
             tx.record(
                 events.Event(
                     events.EventKind.BUDGET_SET,
                     agent=None if agent is None else agent.id,
-                    text=f"{agent.name if agent else 'the hive'}: {said} a day, by {caller.name}",
+                    text=f"{whose}: {said} a day, by {caller.name} on the {caller.via}",
                 )
             )
             self._review(tx, "the budget was changed")
@@ -232,7 +238,7 @@ class Budgets:
         return self._daily(tx, scope).times(1 + more)
 
     def _daily(self, tx: ports.ReadTx, scope: str) -> Amount:
-        given = tx.get_value(f"budget:{scope}")
+        given = tx.get_value(_set_key(scope))
         if given is not None:
             return _amount(given)
         return self._defaults.hive if scope == HIVE else self._defaults.agent
@@ -244,7 +250,7 @@ class Budgets:
             "agent": name,
             "usd_per_day": daily.usd or None,
             "tokens_per_day": daily.tokens or None,
-            "is_default": tx.get_value(f"budget:{scope}") is None,
+            "is_default": tx.get_value(_set_key(scope)) is None,
             "times_today": 1 + (tx.get_value(_key(_MORE, today.name, scope)) or 0),
             "spent_usd": _amount(spent).usd,
             "spent_tokens": _amount(spent).tokens,
@@ -259,6 +265,10 @@ def _expected(tx: ports.ReadTx, agent: ids.AgentId) -> Amount:
 
 def _amount(row: dict[str, Any] | None) -> Amount:
     return budgets.NOTHING if row is None else Amount(float(row["usd"]), int(row["tokens"]))
+
+
+def _set_key(scope: str) -> str:
+    return f"budget:{scope}"
 
 
 def _key(prefix: str, day: str, scope: str) -> str:

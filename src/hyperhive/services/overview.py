@@ -15,6 +15,7 @@ from hyperhive.domain import (
     ids,
     messages,
     proposals,
+    questions,
 )
 from hyperhive.services import (
     effective,
@@ -26,6 +27,7 @@ from hyperhive.services import (
     recipients,
     refusals,
     turns,
+    waits,
 )
 from hyperhive.wire import views
 
@@ -33,6 +35,7 @@ MESSAGES_SHOWN = 200
 BODIES_SHOWN = 4 * 1024 * 1024
 """Characters of all bodies in one list of a picture: pages load in a moment, whatever was sent."""
 FACTS_AT_ONCE = 500
+QUESTIONS_SHOWN = 100
 
 
 class Overview:
@@ -69,6 +72,8 @@ class Overview:
             )
             live = tx.list_approvals(states=approvals.LIVE, limit=200)
             shown = {a.id: a for a in [*tx.list_approvals(limit=100), *live]}
+            newest = tx.list_questions(limit=QUESTIONS_SHOWN)
+            asked = {q.id: q for q in [*newest, *tx.list_open_questions()]}
             return {
                 "number": tx.last_number(),
                 "hive": self._about | {"model": model},
@@ -81,6 +86,9 @@ class Overview:
                     views.approval_view(shown[key], tx.get_proposal(key))
                     for key in sorted(shown, reverse=True)
                 ],
+                "questions": [
+                    views.question_view(asked[key]) for key in sorted(asked, reverse=True)
+                ],
             }
 
         return await self._store.read(look)
@@ -91,7 +99,8 @@ class Overview:
         ``gateway`` is what passed the model gateway for it since the daemon started, and
         ``refused`` what the egress proxy did not let it reach; ``recipients`` are the agents
         that it may write to, null for all. ``deployment`` is the configuration that it runs,
-        null without one; ``pausing`` says that it waits after a failed turn. ``trouble`` are
+        null without one; ``pausing`` says that it waits after a failed turn, and ``waiting`` why
+        it begins none, for every reason there is. ``trouble`` are
         sentences about its configuration, empty when all is well, and ``mcp_servers`` are the
         extra servers as its harness saw them last.
         """
@@ -108,6 +117,7 @@ class Overview:
             "gateway": self._meter.view(agent.id),
             "refused": self._refused.view(agent.id),
             "pausing": turns.is_pausing(tx, agent.id),
+            "waiting": waits.reasons(tx, agent),
             "recipients": listed,
             "mcp_servers": mcp_servers.view(tx, agent.id, configured),
             "trouble": trouble,
@@ -174,6 +184,7 @@ class Overview:
         touched: dict[ids.AgentId, None] = {}
         message_rows: dict[ids.MessageId, messages.Message] = {}
         approval_rows: dict[ids.ApprovalId, approvals.Approval] = {}
+        question_rows: dict[ids.QuestionId, questions.Question] = {}
         for fact in facts:
             event = fact.event
             if event.agent is not None:
@@ -188,6 +199,10 @@ class Overview:
                 approval = tx.get_approval(event.approval)
                 if approval is not None:
                     approval_rows[approval.id] = approval
+            if event.question is not None:
+                question = tx.get_question(event.question)
+                if question is not None:
+                    question_rows[question.id] = question
         found = [tx.get_agent(agent) for agent in touched]
         return {
             "number": facts[-1].number,
@@ -198,6 +213,7 @@ class Overview:
             "approvals": [
                 views.approval_view(a, tx.get_proposal(a.id)) for a in approval_rows.values()
             ],
+            "questions": [views.question_view(q) for q in question_rows.values()],
         }
 
 
@@ -223,6 +239,7 @@ def fact_view(fact: events.Fact) -> dict[str, Any]:
         "agent": event.agent,
         "message": event.message,
         "approval": event.approval,
+        "question": event.question,
         "turn": event.turn,
         "text": event.text,
     }

@@ -6,6 +6,7 @@ operator ends when the operator says so. While either lasts, no turn begins and 
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import math
 from typing import Any, Final
@@ -92,6 +93,28 @@ def begin(
     return said
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class AfterFailure:
+    """A pause after a failed turn; *until* None: until there is another credential."""
+
+    outcome: turns.Outcome
+    note: str
+    until: datetime.datetime | None
+
+
+def after_failure(tx: ports.ReadTx, agent: ids.AgentId) -> AfterFailure | None:
+    """The pause after a failed turn, which may be over by its time; None when there is none."""
+    pause = tx.get_value(_key(agent))
+    if pause is None or pause["source"] != tx.get_value("model_source"):
+        return None
+    until = pause["until"]
+    return AfterFailure(
+        turns.Outcome(pause.get("outcome", turns.Outcome.FAILED.value)),
+        pause.get("note", ""),
+        None if until is None else datetime.datetime.fromtimestamp(until, datetime.UTC),
+    )
+
+
 def clear(tx: ports.Tx, agent: ids.AgentId) -> turns.Outcome | None:
     """Forget the pause and the failures in a row; return how the last of them ended, if any did."""
     pause = tx.get_value(_key(agent))
@@ -130,10 +153,9 @@ def resting_state(
     if held:
         return agents.TurnState.PAUSED, held
     if seconds_left(tx, agent, now) is not None:
-        pause = tx.get_value(_key(agent))
-        assert pause is not None
-        outcome = turns.Outcome(pause.get("outcome", turns.Outcome.FAILED.value))
-        return STATES.get(outcome, agents.TurnState.BACKING_OFF), pause.get("note", "")
+        failed = after_failure(tx, agent)
+        assert failed is not None
+        return STATES.get(failed.outcome, agents.TurnState.BACKING_OFF), failed.note
     return agents.TurnState.IDLE, ""
 
 
