@@ -102,9 +102,9 @@ def with_meta(root: pathlib.Path) -> Old:
     git(applied, "pack-refs", "--all")
     meta = root / "meta"
     init(meta)
-    lock = {"nodes": {"root": {"inputs": {"hyperhive": "hyperhive", "agent-hm1nd": "agent-hm1nd",
-                                          "agent-coder": "agent-coder"}}}, "root": "root"}  # fmt: skip
-    commit(meta, "deploy coder deployed/4", flake__nix=b"{}", flake__lock=json.dumps(lock).encode())
+    inputs = {"hyperhive": "hyperhive", "agent-hm1nd": "agent-hm1nd", "agent-coder": "agent-coder"}
+    lock = json.dumps({"nodes": {"root": {"inputs": inputs}}, "root": "root"}).encode()
+    commit(meta, "deploy coder deployed/4", flake__nix=b"{}", flake__lock=lock)
     (root / ".meta-migration-done").touch()
     _close(root)
     broker(root / "broker.sqlite")
@@ -151,7 +151,7 @@ def broker(path: pathlib.Path) -> None:
             INSERT INTO approvals VALUES
                 (1, 'coder', 'apply_commit', 'abcdef0', 1750000000, 'approved', 1750000009, NULL),
                 (2, 'coder', 'apply_commit', 'abcdef1', 1750000010, 'failed', 1750000019, 'no'),
-                (3, 'coder', 'apply_commit', 'abcdef2', 1750000020, 'denied', 1750000029, 'not now'),
+                (3, 'coder', 'apply_commit', 'abcdef2', 1750000020, 'denied', 1750000029, 'no!'),
                 (4, 'coder', 'apply_commit', 'abcdef3', 1750000030, 'approved', 1750000039, NULL),
                 (5, 'coder', 'apply_commit', 'abcdef4', 1750000040, 'pending', NULL, NULL),
                 (6, 'coder', 'spawn', '', 1740000000, 'approved', 1740000009, NULL),

@@ -12,7 +12,7 @@ import dataclasses
 import pathlib
 import re
 import shutil
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Final
 
 from hyperhive import ports
@@ -40,7 +40,9 @@ LIMITS: Final = policy.Limits(
 )
 """More than of a proposal: this is years of one agent, and nobody has to read it now."""
 _CONFIG: Final = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
-_REF: Final = re.compile(r"([0-9a-f]{40}) (commit|tag|tree|blob) ([0-9a-f]{40})? (refs/[!-~]+)")
+_SHA: Final = re.compile(r"[0-9a-f]{40}")
+_REF: Final = re.compile(r"([0-9a-f]{40}) (refs/[!-~]+)")
+_MAINS: Final = (rules.MAIN, "refs/heads/master")
 _MESSAGES: Final = 16 * 1024**2
 _PIECE: Final = 1024**2
 
@@ -87,31 +89,29 @@ class Adoption:
     async def read(self, copy: pathlib.Path) -> OldRefs:
         """What the copied git directory *copy* says, believed as far as it is only asked for."""
         await asyncio.to_thread(_disarm, copy)
-        said = await self._ask(
-            copy, "for-each-ref", "--format=%(objectname) %(objecttype) %(*objectname) %(refname)"
-        )
-        tags: dict[str, tuple[str, str]] = {}
-        heads: dict[str, str] = {}
+        # Names only: git would not say a word about a repository that lacks what one ref names.
+        said = await self._ask(copy, "for-each-ref", "--format=%(objectname) %(refname)")
+        named: dict[str, str] = {}
         other: list[str] = []
         for line in said.decode("utf-8", "replace").splitlines():
             match = _REF.fullmatch(line)
-            if match is None:
-                other.append(escapes.visible(line, 100))
-                continue
-            name, kind, peeled, ref = match[1], match[2], match[3] or match[1], match[4]
-            if ref in (rules.MAIN, "refs/heads/master"):
-                heads[ref] = name
-            elif rules.parse_tag(ref):
-                tags[ref] = (name if kind == "tag" else "", peeled)
+            if match and (match[2] in _MAINS or rules.parse_tag(match[2])):
+                named[match[2]] = match[1]
             else:
-                other.append(escapes.visible(ref, 100))
-        head = await self._ask(copy, "rev-parse", "--quiet", "--verify", "HEAD^{commit}", ok=(0, 1))
-        texts = await self._texts(copy, [name for name, _ in tags.values() if name])
+                other.append(escapes.visible(line.partition(" ")[2], 100))
+        commits = await self._commits(copy, named.values())
+        texts = await self._texts(
+            copy, [name for name, sha in commits.items() if sha not in ("", name)]
+        )
         made: list[ports.Tag] = []
-        for ref, (name, commit) in tags.items():
-            kind, approval = rules.parse_tag(ref) or (ports.TagKind.PROPOSAL, 0)
-            made.append(ports.Tag(kind, approval, commit, texts.get(name, "")))
-        main = heads.get(rules.MAIN) or heads.get("refs/heads/master") or head.decode().strip()
+        for ref, name in named.items():
+            parsed = rules.parse_tag(ref)
+            if parsed is not None:
+                sha = commits[name] or name
+                made.append(ports.Tag(*parsed, sha, texts.get(name, "")))
+        head = await self._ask(copy, "rev-parse", "--quiet", "--verify", "HEAD^{commit}", ok=(0, 1))
+        heads = {ref: commits[name] for ref, name in named.items() if ref in _MAINS}
+        main = next((heads[ref] for ref in _MAINS if heads.get(ref)), head.decode().strip())
         return OldRefs(tuple(made), main, tuple(other))
 
     async def adopt(self, agent: ids.AgentId, copy: pathlib.Path, found: OldRefs) -> Adopted:
@@ -192,6 +192,21 @@ class Adoption:
                 yield pack[begin : begin + _PIECE]
 
         return produce
+
+    async def _commits(self, copy: pathlib.Path, names: Iterable[str]) -> dict[str, str]:
+        """The commit that each object is or names; empty where there is none."""
+        order = sorted(set(names))
+        if not order:
+            return {}
+        said = await self._ask(
+            copy, "cat-file", "--batch-check=%(objectname)",
+            stdin="".join(f"{name}^{{commit}}\n" for name in order).encode(),
+        )  # fmt: skip
+        lines = said.decode("ascii", "replace").splitlines()
+        if len(lines) != len(order):
+            raise errors.invalid("cannot read the older repository: git says too little")
+        shas = [line if _SHA.fullmatch(line) else "" for line in lines]
+        return dict(zip(order, shas, strict=True))
 
     async def _texts(self, copy: pathlib.Path, names: list[str]) -> Mapping[str, str]:
         """The messages of tag objects."""

@@ -162,6 +162,8 @@ def _copy(source: int, target: int, path: str, how: Manner, copied: Copied, dept
             os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
             if how.uid is not None:
                 os.chown(name, how.uid, how.uid, dir_fd=target, follow_symlinks=False)
+            times = (found.st_atime_ns, found.st_mtime_ns)
+            os.utime(name, ns=times, dir_fd=target, follow_symlinks=False)
         else:
             copied.left.append(f"{here}: {_KINDS.get(kind, 'a link')}")
 
