@@ -30,7 +30,7 @@ PACKAGES = {
 LINT_IMPORTS = "import sys; from importlinter.cli import lint_imports_command as run; run()"
 GROUPS = {
     "unit": ["-m", "not system and not browser", "-n", "2"],
-    "system": ["-m", "system and not browser"],
+    "system": ["-m", "system and not browser", "-n", "2", "--dist", "loadfile"],
     "browser": ["-m", "browser"],
 }
 

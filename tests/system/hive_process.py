@@ -155,16 +155,26 @@ class HiveProcess:
 def processes_of(home: pathlib.Path) -> list[str]:
     """Every process whose command line or open root names this home: what must be gone."""
     found = []
+    # A file system that a test has mounted is in the list of every new mount namespace.
+    everywhere = {line.split()[4] for line in _mounts(pathlib.Path("/proc/self"))}
     for entry in pathlib.Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
                 command = (
                     (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
                 )
-                mounts = (entry / "mountinfo").read_text()
-                if str(home) in command or str(home) in mounts:
+                mounts = [
+                    line
+                    for line in _mounts(entry)
+                    if str(home) in line and line.split()[4] not in everywhere
+                ]
+                if str(home) in command or mounts:
                     found.append(f"{entry.name} {command[:200]}")
     return found
+
+
+def _mounts(process: pathlib.Path) -> list[str]:
+    return (process / "mountinfo").read_text().splitlines()
 
 
 @contextlib.contextmanager

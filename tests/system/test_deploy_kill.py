@@ -49,7 +49,7 @@ def order(number: int) -> str:
         # In a shell of its own: the CLI adds a line when the directory has changed.
         "(cd /agents/coder/config && git fetch -q applied && git reset -q --hard applied/main && "
         f"echo 'note {number}' > note.txt && git add -A && "
-        "export GIT_AUTHOR_DATE='2026-01-01T00:00:00Z' GIT_COMMITTER_DATE='2026-01-01T00:00:00Z' && "
+        "export GIT_AUTHOR_DATE=2026-01-01T00:00:00Z GIT_COMMITTER_DATE=2026-01-01T00:00:00Z && "
         f"git commit -qm 'change {number}' >/dev/null; git rev-parse HEAD)"
     )
     asked = {"agent": "coder", "commit_ref": "{{last_result}}", "description": f"change {number}"}
