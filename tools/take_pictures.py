@@ -1,4 +1,4 @@
-"""Takes the pictures of the README anew: real agents, a real browser, by the test of the story."""
+"""Takes the pictures of the README anew: real agents, a real browser, by the stories' tests."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-STORY = "tests/browser/test_whole_story.py::test_from_signing_in_to_signing_out"
+STORIES = (
+    "tests/browser/test_whole_story.py::test_from_signing_in_to_signing_out",
+    "tests/browser/test_configuration_story.py",
+)
 
 
 def main() -> int:
-    """Run the story; the pictures lie in docs/pictures then. Needs what ./check needs."""
+    """Run the stories; the pictures lie in docs/pictures then. Needs what ./check needs."""
     cache = str(pathlib.Path.home() / ".cache/hyperhive-test")
     env = {"HIVE_TEST_CACHE": cache, **os.environ, "HIVE_PICTURES": str(ROOT / "docs/pictures")}
     return subprocess.run(
-        [sys.executable, "-m", "pytest", STORY], cwd=ROOT, env=env, check=False
+        [sys.executable, "-m", "pytest", *STORIES], cwd=ROOT, env=env, check=False
     ).returncode
 
 

@@ -6,6 +6,7 @@ The real claude program, real sandboxes, real git and a real package; only the m
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,14 @@ def hive(tmp_path: Path, test_cache: Path) -> Iterator[hives.HiveProcess]:
         yield process
 
 
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Where the picture of the README goes (tools/take_pictures.py)."""
+    return Path(os.environ.get("HIVE_PICTURES") or tmp_path / "pictures").absolute()
+
+
 def test_a_commit_is_read_approved_run_and_taken_back_on_the_page(
-    chromium: Any, hive: hives.HiveProcess
+    chromium: Any, hive: hives.HiveProcess, pictures: Path
 ) -> None:
     async def story() -> None:
         context = await chromium.browser.new_context(viewport={"width": 1280, "height": 900})
@@ -65,6 +72,12 @@ def test_a_commit_is_read_approved_run_and_taken_back_on_the_page(
         await expect(script).to_contain_text("executable")
         await expect(script.locator(".escape")).to_have_text("⟦U+202E⟧")
         await card.get_by_test_id("acknowledge-file").check()
+        await log.locator("summary").click()
+        # Tall enough that the page's head does not lie over it.
+        await page.set_viewport_size({"width": 1280, "height": 1600})
+        pictures.mkdir(parents=True, exist_ok=True)
+        await card.scroll_into_view_if_needed()
+        await card.screenshot(path=pictures / "card.png", animations="disabled")
         await card.get_by_test_id("approve").click()
         await expect(card).to_have_count(0, timeout=SOON)
         said = f"deployed/{number} {asked['sha'][:7]}"
