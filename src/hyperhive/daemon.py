@@ -348,6 +348,7 @@ def _turn_settings(options: settings.Settings) -> turns_service.TurnSettings:
         max_retries=options.api_retries,
         turn_seconds=options.turn_seconds,
         tools=options.tools,
+        compact_at=options.compact_at,
     )
 
 

@@ -72,6 +72,8 @@ class Settings:
     """A claude process larger than this is not kept."""
     turn_seconds: float = 3600.0
     """A turn that takes longer is ended and its mail returned."""
+    compact_at: float = 0.75
+    """The share of a model's window that a session may fill; then it is compacted. 1: never."""
     api_retries: int = 4
     """How often the claude CLI retries one failed API request."""
     tools: tuple[str, ...] = (
@@ -139,6 +141,7 @@ ENVIRONMENT = {
     "HIVE_SKIP_META_MIGRATION": "skip_migration",
     "HIVE_WARM_SECONDS": "warm_seconds",
     "HIVE_API_RETRIES": "api_retries",
+    "HIVE_COMPACT_AT": "compact_at",
     "ANTHROPIC_BASE_URL": "upstream",
     # Where both are set the small one wins, as with curl.
     "HTTPS_PROXY": "https_proxy",
@@ -286,6 +289,11 @@ def _check(settings: Settings) -> None:
         raise errors.invalid("cannot use memory_bytes below 268435456 (256 MiB): claude needs more")
     if not 0 < settings.cpus < math.inf:
         raise errors.invalid(f"cannot use cpus = {settings.cpus}: use more than 0")
+    if not 0.1 <= settings.compact_at <= 1:
+        raise errors.invalid(
+            f"cannot use compact_at = {settings.compact_at}: use a share from 0.1 to 1; with 1 "
+            "nothing is compacted ahead of time"
+        )
     for name, least in _AT_LEAST.items():
         value = getattr(settings, name)
         if not least <= value < math.inf:

@@ -20,6 +20,11 @@ def _complete_agents(ctx: click.Context, parameter: click.Parameter, incomplete:
     return [row["name"] for row in rows if row["name"].startswith(incomplete)]
 
 
+def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of agents, where something else may stand too."""
+    return _complete_agents(ctx, parameter, incomplete)
+
+
 def _complete_pending(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     call = options.build(ctx.params.get("home"), json=True, no_color=True)
     try:

@@ -114,6 +114,10 @@ def _note(kind: str, data: Mapping[str, Any], full: bool) -> Iterator[Line]:
         yield f"! {line}", "yellow"
 
 
+def _compaction(kind: str, data: Mapping[str, Any], full: bool) -> Iterator[Line]:
+    yield f"⇲ compacting the session: {show.first_line(data.get('why', ''), 200)}", "bold magenta"
+
+
 def _result(kind: str, data: Mapping[str, Any], full: bool) -> Iterator[Line]:
     outcome = str(data.get("outcome", "?"))
     given = data.get("usage")
@@ -147,5 +151,6 @@ _RENDERERS: Final[dict[str, Callable[[str, Mapping[str, Any], bool], Iterator[Li
     "tool_use": _tool_use,
     "tool_result": _tool_result,
     "note": _note,
+    "compaction": _compaction,
     "result": _result,
 }

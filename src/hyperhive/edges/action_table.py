@@ -16,7 +16,7 @@ from hyperhive.edges import action_params as given
 from hyperhive.edges import action_verbs as verbs
 from hyperhive.edges import configuration_params as named
 from hyperhive.edges import configuration_verbs as configuring
-from hyperhive.edges import forge_verbs, params, secret_verbs
+from hyperhive.edges import forge_verbs, params, secret_verbs, turn_params, turn_verbs
 
 Once = Callable[[verbs.Deps, access.Caller, Any], Awaitable[Any]]
 Many = Callable[[verbs.Deps, access.Caller, Any], AsyncIterator[Any]]
@@ -80,6 +80,11 @@ TABLE: Final[tuple[Action | Stream, ...]] = (
     Action("kill", given.Order, verbs.kill),
     Action("interrupt", given.OneAgent, verbs.interrupt),
     Action("retry", given.OneAgent, verbs.retry),
+    Action("set-model", turn_params.SetModel, turn_verbs.set_model),
+    Action("compact", given.OneAgent, turn_verbs.compact),
+    Action("new-session", given.OneAgent, turn_verbs.new_session),
+    Action("pause", turn_params.Pause, turn_verbs.pause),
+    Action("resume", given.OneAgent, turn_verbs.resume),
     Action("turns", given.Turns, verbs.list_turns),
     Action("rebuild", given.OneAgent, configuring.rebuild),
     Action("history", named.History, configuring.history),

@@ -24,8 +24,10 @@ from hyperhive.services import (
     metering,
     model_source,
     named_secrets,
+    pauses,
     recipients,
     refusals,
+    sessions,
     turns,
     waits,
 )
@@ -100,9 +102,10 @@ class Overview:
         ``refused`` what the egress proxy did not let it reach; ``recipients`` are the agents
         that it may write to, null for all. ``deployment`` is the configuration that it runs,
         null without one; ``pausing`` says that it waits after a failed turn, and ``waiting`` why
-        it begins none, for every reason there is. ``trouble`` are
-        sentences about its configuration, empty when all is well, and ``mcp_servers`` are the
-        extra servers as its harness saw them last.
+        it begins none, for every reason there is. ``paused`` says since when, by whom and why
+        the operator lets it begin none, null when not so; ``session`` how full its session is
+        and what becomes of it next. ``trouble`` are sentences about its configuration, empty
+        when all is well, and ``mcp_servers`` are the extra servers as its harness saw them last.
         """
         unread = tx.count_queued(ids.PartyId(agent.id))
         try:
@@ -117,6 +120,8 @@ class Overview:
             "gateway": self._meter.view(agent.id),
             "refused": self._refused.view(agent.id),
             "pausing": turns.is_pausing(tx, agent.id),
+            "paused": pauses.by_operator(tx, agent.id),
+            "session": sessions.view(tx, agent),
             "waiting": waits.reasons(tx, agent),
             "recipients": listed,
             "mcp_servers": mcp_servers.view(tx, agent.id, configured),

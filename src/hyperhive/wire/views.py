@@ -167,6 +167,7 @@ def turn_view(turn: turns.Turn) -> dict[str, Any]:
         "id": turn.id,
         "started_at": timestamp(turn.started_at),
         "ended_at": timestamp(turn.ended_at),
+        "kind": turn.kind.value,
         "outcome": turn.outcome.value,
         "note": turn.note,
         "woke_by": turn.woke_by,
