@@ -96,6 +96,7 @@ class EventKind(enum.Enum):
     SECRET_DELETED = "SecretDeleted"  # noqa: S105 - a word
     MCP_SERVERS_REPORTED = "McpServersReported"
     OPERATOR_SIGNED_IN = "OperatorSignedIn"
+    METRICS_TOKEN_CHANGED = "MetricsTokenChanged"  # noqa: S105 - a word
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
