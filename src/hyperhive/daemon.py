@@ -41,7 +41,17 @@ from hyperhive.edges.agent_api import server as agent_server
 from hyperhive.edges.dashboard import server as dashboard_server
 from hyperhive.runtime import agent_worker, fleet_loop, supervisor, sweep_loop
 from hyperhive.scripted_model import ScriptedModel, story
-from hyperhive.services import fleet, messaging, metering, model_source, overview, review, waiting
+from hyperhive.services import (
+    asking,
+    fleet,
+    messaging,
+    metering,
+    model_source,
+    overview,
+    reminding,
+    review,
+    waiting,
+)
 from hyperhive.services import refusals as refusals_service
 from hyperhive.services import turns as turns_service
 from hyperhive.services.effective import reach
@@ -199,6 +209,7 @@ class _Daemon:
             store, clock, _turn_settings(options), source.credential, secrets.token_hex(8), named
         )
         fleet_service = fleet.Fleet(store, clock)
+        asking_service = asking.Asking(store, clock)
         review_service = review.Review(store, clock)
         meter = metering.Metering()
         refused = refusals_service.Refusals(store, clock)
@@ -223,6 +234,8 @@ class _Daemon:
             fleet=fleet_service,
             review=review_service,
             proposing=configurations.proposing,
+            asking=asking_service,
+            reminding=reminding.Reminding(store, clock),
             live_log=live_log,
             log=log,
         )
@@ -240,6 +253,7 @@ class _Daemon:
                 turns=turn_service,
                 fleet=fleet_service,
                 review=review_service,
+                asking=asking_service,
                 overview=overview_service,
                 model_source=source,
                 sandbox=sandbox,

@@ -24,12 +24,14 @@ from hyperhive.edges import actions
 from hyperhive.edges.admin import server as admin_server
 from hyperhive.edges.agent_api import server as agent_server
 from hyperhive.services import (
+    asking,
     fleet,
     messaging,
     model_source,
     named_secrets,
     overview,
     refusals,
+    reminding,
     review,
     spawning,
     turns,
@@ -190,6 +192,8 @@ class Hive:
         api = agent_server.AgentApi(
             turns=self.turns, messaging=self.mail, fleet=self.fleet, review=self.review,
             proposing=self.world.parts().proposing,
+            asking=asking.Asking(self.store, self.clock),
+            reminding=reminding.Reminding(self.store, self.clock),
             live_log=self.live_log, log=self.log,
         )  # fmt: skip
         self.stack.push_async_callback(api.close)
@@ -251,7 +255,7 @@ def hive(tmp_path: pathlib.Path) -> Callable[[], contextlib.AbstractAsyncContext
         verbs = actions.Actions(
             actions.Deps(
                 store=store, messaging=mail, turns=turn_service, fleet=fleet_service,
-                review=review_service,
+                review=review_service, asking=asking.Asking(store, clock),
                 overview=overview.Overview(
                     store, source, hive="test", version="1.2", model="m-1",
                     refused=refusals.Refusals(store, clock),

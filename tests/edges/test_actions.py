@@ -23,6 +23,7 @@ ASKED = {
     "cancel-build", "history", "repositories", "config-files", "config-file", "compare",
     "meta-log", "rollback", "rebuild", "inputs", "update-inputs", "set-secret", "secrets",
     "delete-secret", "forge-status", "set-forge-token",
+    "questions", "answer", "cancel-question",
     "set-model", "compact", "new-session", "pause", "resume",
 }  # fmt: skip
 

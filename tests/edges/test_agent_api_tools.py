@@ -20,7 +20,8 @@ from hyperhive.edges.agent_api import tools
 from rigs.rpc import rpc
 
 Open = Callable[..., contextlib.AbstractAsyncContextManager[Any]]
-EVERYBODY = ["recv", "send", "whoami", "peers", "set_status"]
+QUESTIONS = ["ask_operator", "ask", "answer", "remind", "loose_ends", "take_back"]
+EVERYBODY = ["recv", "send", "whoami", "peers", "set_status", *QUESTIONS]
 MANAGERS = ["request_spawn", "start", "kill", "restart"]
 CONFIGURATION = ["request_apply_commit", "request_update_inputs", "update", "withdraw_request"]
 

@@ -17,6 +17,7 @@ from hyperhive.domain import access, agents, approvals, events, ids, messages
 from hyperhive.edges.actions import Actions, Deps
 from hyperhive.edges.dashboard import Dashboard
 from hyperhive.services import (
+    asking,
     fleet,
     messaging,
     model_source,
@@ -97,6 +98,7 @@ class Hive:
         self.mail = messaging.Messaging(self.store, clock)
         self.fleet = fleet.Fleet(self.store, clock)
         self.review = review.Review(self.store, clock)
+        self.asking = asking.Asking(self.store, clock)
         self.model = model_source.ModelSource(
             self.store, MemorySecrets(), "https://model.test", _no_demo
         )
@@ -120,8 +122,8 @@ class Hive:
             Actions(
                 Deps(
                     store=self.store, messaging=self.mail, turns=self.turns, fleet=self.fleet,
-                    review=self.review, overview=self.overview, model_source=self.model,
-                    sandbox=sandbox, live_log=self.terminal,
+                    review=self.review, asking=self.asking, overview=self.overview,
+                    model_source=self.model, sandbox=sandbox, live_log=self.terminal,
                     log_file=lambda agent: home / f"{agent}.log",
                     sign_in_link=lambda: self.page.sign_in_link(), shutdown=self._shutdown,
                     version="test", configuration=self.world.parts(),

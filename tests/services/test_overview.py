@@ -184,5 +184,5 @@ def test_a_fact_is_shown_with_all_that_it_names():
     event = events.Event(events.EventKind.TURN_ENDED, turn=ids.TurnId("t"), text="ok")
     assert overview.fact_view(events.Fact(7, at, event)) == {
         "number": 7, "at": "2030-01-01T00:00:00.000Z", "kind": "TurnEnded", "agent": None,
-        "message": None, "approval": None, "turn": "t", "text": "ok",
+        "message": None, "approval": None, "question": None, "turn": "t", "text": "ok",
     }  # fmt: skip

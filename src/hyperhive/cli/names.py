@@ -34,6 +34,17 @@ def _complete_pending(ctx: click.Context, parameter: click.Parameter, incomplete
     return [str(row["id"]) for row in rows if str(row["id"]).startswith(incomplete)]
 
 
+def _complete_open(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    call = options.build(ctx.params.get("home"), json=True, no_color=True)
+    try:
+        rows = call.client.call("questions", seconds=_COMPLETION_SECONDS)["questions"]
+    except (client.NoDaemon, client.DaemonBug, errors.HiveError):
+        return []
+    found = [str(row["id"]) for row in rows if row["state"] == "open"]
+    return [number for number in found if number.startswith(incomplete)]
+
+
 agent = click.argument("name", metavar="NAME", shell_complete=_complete_agents)
 recipient = click.argument("to", metavar="TO", shell_complete=_complete_agents)
 approval = click.argument("approval", metavar="ID", type=int, shell_complete=_complete_pending)
+question = click.argument("question", metavar="ID", type=int, shell_complete=_complete_open)

@@ -55,6 +55,11 @@ VERBS: Final[dict[str, dict[str, tuple[str, str, str]]]] = {
         "recipients": ("mail", "recipients", "Say whom an agent may write to."),
         "requeue": ("mail", "requeue", "Deliver a dead message again."),
     },
+    "Questions": {
+        "questions": ("questions", "questions", "List what agents ask you and each other."),
+        "answer": ("questions", "answer", "Answer a question of an agent."),
+        "cancel-question": ("questions", "cancel_question", "End a question unanswered."),
+    },
     "Approvals": {
         "pending": ("approvals", "pending", "List what waits for your decision."),
         "approvals": ("approvals", "approvals", "List all approvals, newest first."),

@@ -16,7 +16,7 @@ from hyperhive.edges import action_params as given
 from hyperhive.edges import action_verbs as verbs
 from hyperhive.edges import configuration_params as named
 from hyperhive.edges import configuration_verbs as configuring
-from hyperhive.edges import forge_verbs, params, secret_verbs, turn_params, turn_verbs
+from hyperhive.edges import forge_verbs, params, question_verbs, secret_verbs, turn_params, turn_verbs
 
 Once = Callable[[verbs.Deps, access.Caller, Any], Awaitable[Any]]
 Many = Callable[[verbs.Deps, access.Caller, Any], AsyncIterator[Any]]
@@ -64,6 +64,9 @@ TABLE: Final[tuple[Action | Stream, ...]] = (
     Action("handled", given.OneMessage, verbs.handled),
     Action("messages", given.Messages, verbs.list_messages),
     Action("requeue", given.OneMessage, verbs.requeue),
+    Action("questions", question_verbs.Questions, question_verbs.list_questions),
+    Action("answer", question_verbs.Answer, question_verbs.answer),
+    Action("cancel-question", question_verbs.OneQuestion, question_verbs.cancel_question),
     Action("pending", given.Nothing, verbs.pending),
     Action("approvals", given.Approvals, verbs.list_approvals),
     Action("card", named.Card, configuring.card),

@@ -15,6 +15,7 @@ from hyperhive.domain import access, agents, approvals, errors, ids, messages
 from hyperhive.edges import action_params as params
 from hyperhive.edges import configuration_parts, live_view
 from hyperhive.services import (
+    asking,
     fleet,
     lookup,
     messaging,
@@ -47,6 +48,7 @@ class Deps:
     turns: turns.Turns
     fleet: fleet.Fleet
     review: review.Review
+    asking: asking.Asking
     overview: overview.Overview
     model_source: model_source.ModelSource
     sandbox: ports.Sandbox
@@ -79,6 +81,7 @@ async def status(deps: Deps, _: access.Caller, __: params.Nothing) -> Json:
             "version": deps.version,
             "model": model,
             "pending": len(waiting),
+            "questions": sum(row.asked == ids.OPERATOR for row in tx.list_open_questions()),
             "inbox": tx.count_queued(ids.OPERATOR),
             "agents": deps.overview.agent_rows(tx),
         }

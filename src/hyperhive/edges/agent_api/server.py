@@ -20,7 +20,7 @@ from hyperhive import ports
 from hyperhive.domain import errors, ids
 from hyperhive.edges import json_lines, params, strict_json, unix_socket
 from hyperhive.edges.agent_api import calls, events, protocol, tools
-from hyperhive.services import fleet, messaging, proposing, review, turns
+from hyperhive.services import asking, fleet, messaging, proposing, reminding, review, turns
 from hyperhive.wire import agent_protocol
 
 SOCKET_NAME: Final = pathlib.PurePath(agent_protocol.SOCKET_IN_SANDBOX).name
@@ -37,11 +37,13 @@ class AgentApi:
         fleet: fleet.Fleet,
         review: review.Review,
         proposing: proposing.Proposing,
+        asking: asking.Asking,
+        reminding: reminding.Reminding,
         live_log: ports.LiveLog,
         log: json_lines.Log,
     ) -> None:
         self._turns = turns
-        self._services = tools.Services(messaging, fleet, review, proposing)
+        self._services = tools.Services(messaging, fleet, review, proposing, asking, reminding)
         self._live_log = live_log
         self._log = log
         self._doors: dict[ids.AgentId, tuple[json_lines.LineServer, AgentDoor]] = {}

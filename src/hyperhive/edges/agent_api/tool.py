@@ -11,7 +11,7 @@ import msgspec
 from hyperhive.domain import access, agents, ids
 from hyperhive.edges import params
 from hyperhive.edges.agent_api import allowance
-from hyperhive.services import fleet, messaging, posting, proposing, review
+from hyperhive.services import asking, fleet, messaging, posting, proposing, reminding, review
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class Services:
     fleet: fleet.Fleet
     review: review.Review
     proposing: proposing.Proposing
+    asking: asking.Asking
+    reminding: reminding.Reminding
     allowances: allowance.Allowances = dataclasses.field(default_factory=allowance.Allowances)
 
 

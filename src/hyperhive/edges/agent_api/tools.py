@@ -13,7 +13,7 @@ import msgspec
 
 from hyperhive.domain import access, agents, approvals, errors, ids, messages
 from hyperhive.edges import params
-from hyperhive.edges.agent_api import configuration_tools
+from hyperhive.edges.agent_api import configuration_tools, question_tools
 from hyperhive.edges.agent_api.tool import Call, Nothing, OneAgent, Services, Tool
 from hyperhive.services import fleet, plans
 
@@ -209,6 +209,7 @@ TOOLS: Final[tuple[Tool, ...]] = (
         "begin something that takes long; it stays until you change it.",
         _set_status,
     ),
+    *question_tools.TOOLS,
     Tool(
         "request_spawn",
         access.Right.MANAGER,

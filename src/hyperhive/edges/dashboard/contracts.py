@@ -30,7 +30,8 @@ class Overview(Protocol):
     """The whole picture, and what changed since a number."""
 
     async def snapshot(self) -> Mapping[str, Any]:
-        """``{"number", "hive", "agents", "messages", "approvals", "inbox"}``, from one read."""
+        """``{"number", "hive", "agents", "messages", "approvals", "inbox",
+        "questions"}``, from one read."""
         ...
 
     async def updates_after(self, number: int) -> Mapping[str, Any] | None:

@@ -8,7 +8,8 @@ import { Header } from "./header.js";
 import { attach, follow } from "./live.js";
 import { Flow, Inbox } from "./mail.js";
 import { ModelPanel } from "./model.js";
-import { agentList, inbox, loadSnapshot, pending } from "./state.js";
+import { Questions } from "./questions.js";
+import { agentList, askedOfOperator, inbox, loadSnapshot, pending } from "./state.js";
 import { TerminalState } from "./terminal_state.js";
 import { Confirm, Toasts, toast } from "./ui.js";
 import { computed, effect, html, render } from "./vendor/preact.js";
@@ -24,6 +25,7 @@ function Dashboard() {
         <${Approvals} />
       </div>
       <div class="column">
+        <${Questions} />
         <${Inbox} />
         <${Flow} />
       </div>
@@ -57,7 +59,7 @@ const terminal = name && new TerminalState(name);
 
 effect(() => {
   if (name) return;
-  const waiting = pending.value.length + inbox.value.length;
+  const waiting = pending.value.length + askedOfOperator.value.length + inbox.value.length;
   document.title = waiting ? `(${waiting}) hyperhive` : "hyperhive";
 });
 

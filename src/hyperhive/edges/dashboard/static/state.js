@@ -14,6 +14,7 @@ export const hive = signal({ name: "hive", version: "", model: { kind: "none", r
 export const agents = signal(new Map());
 export const approvals = signal(new Map());
 export const messages = signal(new Map());
+export const questions = signal(new Map());
 export const lastFacts = signal([]);
 
 export const agentList = computed(() =>
@@ -33,6 +34,15 @@ export const working = computed(() =>
 );
 export const decided = computed(() =>
   approvalList.value.filter((a) => !["pending", "approved", "building"].includes(a.state)),
+);
+// Oldest first, like what is pending: nothing moves under a pointer that is about to answer.
+const openQuestions = computed(() =>
+  [...questions.value.values()].filter((q) => q.state === "open").sort((a, b) => a.id - b.id),
+);
+export const askedOfOperator = computed(() => openQuestions.value.filter((q) => q.to === "operator"));
+export const askedOfAgents = computed(() => openQuestions.value.filter((q) => q.to !== "operator"));
+export const endedQuestions = computed(() =>
+  [...questions.value.values()].filter((q) => q.state !== "open").sort((a, b) => b.id - a.id),
 );
 
 function byId(rows) {
@@ -62,6 +72,7 @@ export async function loadSnapshot() {
     agents.value = byId(picture.agents);
     approvals.value = byId(picture.approvals);
     messages.value = byId([...picture.messages, ...picture.inbox]);
+    questions.value = byId(picture.questions);
     loaded.value = true;
     pictures.value += 1;
   });
@@ -76,6 +87,7 @@ export function applyFacts(update) {
     agents.value = merged(agents.value, update.agents);
     approvals.value = merged(approvals.value, update.approvals);
     messages.value = trimmed(merged(messages.value, update.messages));
+    questions.value = merged(questions.value, update.questions);
     lastFacts.value = update.facts;
   });
 }
