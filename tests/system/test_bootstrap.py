@@ -28,7 +28,7 @@ def clone(target: pathlib.Path) -> pathlib.Path:
     """What a clone of this tree would be: the tracked files, as they stand."""
     listed = subprocess.run(
         ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z", "--cached", "--others",
-         "--exclude-standard", "--", "hive", "tools", "src", "pyproject.toml", "README.md"],
+         "--exclude-standard", "--", "hive", "tools", "src", "nix", "pyproject.toml", "README.md"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     for name in listed.stdout.split("\0"):
