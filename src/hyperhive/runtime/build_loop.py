@@ -180,7 +180,8 @@ class BuildLoop:
                 return
             log.line(f"built {generation.id}")
         made = agent_toml.accept(reading)
-        done = effects.effects(before, made, reading.warnings)
+        warnings = [*reading.warnings, *effects.origins(generation.lock)]
+        done = effects.effects(before, made, warnings)
 
         def work(tx: ports.Tx) -> None:
             row = building.require_proposal(tx, proposal.approval)

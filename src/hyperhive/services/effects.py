@@ -57,6 +57,20 @@ def effects(
     }
 
 
+def origins(lock: Mapping[str, object]) -> list[str]:
+    """What the card warns of when a build took in other people's flakes (`Generation.lock`).
+
+    The builder evaluated ``flake.nix`` for it: these are not the author's words.
+    """
+    nix: Any = lock.get("nix", {})
+    named: Mapping[str, str] = nix.get("inputs", {})
+    said = [f"flake.nix takes {name} from {url}" for name, url in named.items()]
+    below = [
+        url for url in nix.get("below", ()) if not any(u.startswith(url) for u in named.values())
+    ]
+    return [*said, *(f"its inputs take in {url}" for url in below)]
+
+
 def _entry(topic: str, name: str, before: str | None, after: str | None, weight: str) -> Change:
     change = "added" if before is None else "removed" if after is None else "changed"
     return {

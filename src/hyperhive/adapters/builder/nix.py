@@ -191,7 +191,7 @@ class NixBuilder:
                 log(f"generation {key[:12]} was built before")
                 return found
             drv = await self._evaluate(work, agent, log)
-            toplevel, lock = await self._realise(work, key, drv, locked, log)
+            toplevel, sizes = await self._realise(work, key, drv, locked, log)
         binds = [ports.Bind(place.store, STORE)]
         for target, source in sorted(files.items()):
             inside = place.store / pathlib.PurePosixPath(locked.source).name / source
@@ -201,7 +201,16 @@ class NixBuilder:
             self.built_from(),
             binds=tuple(binds),
             path=(f"{toplevel}/sw/bin",),
-            lock=lock,
+            lock={
+                "nix": {
+                    "system": toplevel,
+                    "paths": len(sizes),
+                    "bytes": sum(sizes),
+                    "inputs": declared,
+                    "below": nix_locks.below(locked.pins),
+                },
+                "flake": locked.pins,
+            },
         )
         log(f"{toplevel} is built")
         return await asyncio.to_thread(self._generations.keep, made)
@@ -229,7 +238,7 @@ class NixBuilder:
         drv: str,
         locked: nix_locking.Locked,
         log: Callable[[str], None],
-    ) -> tuple[str, dict[str, object]]:
+    ) -> tuple[str, list[int]]:
         place = self._program.place()
         log(f"building {drv}")
         await self._program.run(
@@ -240,11 +249,7 @@ class NixBuilder:
             log=log,
         )
         toplevel = str((place.home / "roots" / key / "system").readlink())
-        sizes = [int(size) for size in work.read("sizes").split()]
-        return toplevel, {
-            "nix": {"system": toplevel, "paths": len(sizes), "bytes": sum(sizes)},
-            "flake": locked.pins,
-        }
+        return toplevel, [int(size) for size in work.read("sizes").split()]
 
 
 def _check(order: ports.BuildOrder) -> None:
