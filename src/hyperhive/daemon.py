@@ -51,6 +51,7 @@ from hyperhive.services import (
     reminding,
     review,
     waiting,
+    waits,
 )
 from hyperhive.services import refusals as refusals_service
 from hyperhive.services import turns as turns_service
@@ -204,9 +205,16 @@ class _Daemon:
         source = model_source.ModelSource(store, kept, options.upstream, demo.url)
         await source.load(demo=options.demo, api_key=options.api_key, token=options.auth_token)
 
-        mail = messaging.Messaging(store, clock)
+        mail = messaging.Messaging(store, clock, wiring.loop_breaker_of(options))
+        purse = wiring.budgets_of(options, store, clock)
         turn_service = turns_service.Turns(
-            store, clock, _turn_settings(options), source.credential, secrets.token_hex(8), named
+            store,
+            clock,
+            _turn_settings(options),
+            source.credential,
+            secrets.token_hex(8),
+            named,
+            purse.before_turn,
         )
         fleet_service = fleet.Fleet(store, clock)
         asking_service = asking.Asking(store, clock)
@@ -240,7 +248,7 @@ class _Daemon:
             log=log,
         )
         stack.push_async_callback(api.close)
-        gateway = gateway_edge.Gateway(lambda: _upstream(source), meter.add, options)
+        gateway = gateway_edge.Gateway(lambda: _upstream(source), meter.add, options, purse)
         await gateway.start()
         stack.push_async_callback(gateway.close)
         allowed = reach(store, options.allowed_hosts)
@@ -263,6 +271,7 @@ class _Daemon:
                 shutdown=self._shutdown,
                 version=hyperhive.__version__,
                 secrets=named,
+                waits=waits.Waits(store, clock, purse, source.ready),
                 configuration=configurations.parts(),
                 forge=configurations.forge,
             )

@@ -111,7 +111,9 @@ def exceeded(limit: Amount, spent: Amount, more: Amount = NOTHING) -> str:
 
 
 def _figure(value: float, unit: str) -> str:
-    return f"{value:.2f}" if unit == "USD" else f"{int(value)}"
+    if unit == "tokens":
+        return f"{int(value)}"
+    return f"{value:.2f}" if value >= 1 or not value else f"{value:.4f}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

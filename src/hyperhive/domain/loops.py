@@ -15,20 +15,20 @@ from hyperhive.domain.messages import Message
 
 
 def exchanged(
+    pair: tuple[ids.PartyId, ids.PartyId],
     received: tuple[Sequence[Message], Sequence[Message]],
     *,
     since: datetime.datetime,
     after: int,
     limit: int,
 ) -> int:
-    """How many messages the pair has exchanged with nobody else between.
+    """How many messages *pair* has exchanged with nobody else between.
 
     *received* is the newest mail of each of the two, newest first, at most *limit* of each:
     where one list is full, older mail of the other says nothing and is not counted. Only mail
     counts that was sent *since* a time and has an id above *after*.
     """
     left, right = received
-    parties = {message.recipient for message in (*left, *right)}
     known_from = max([full[-1].id for full in received if len(full) >= limit], default=0)
     count, last = 0, ids.SYSTEM
     for message in sorted((*left, *right), key=lambda each: each.id, reverse=True):
@@ -36,7 +36,7 @@ def exchanged(
             break
         if message.sender == ids.SYSTEM:
             continue
-        if message.sender not in parties:
+        if message.sender not in pair:
             break
         if message.sender != last:
             count, last = count + 1, message.sender

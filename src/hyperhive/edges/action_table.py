@@ -16,7 +16,15 @@ from hyperhive.edges import action_params as given
 from hyperhive.edges import action_verbs as verbs
 from hyperhive.edges import configuration_params as named
 from hyperhive.edges import configuration_verbs as configuring
-from hyperhive.edges import forge_verbs, params, question_verbs, secret_verbs, turn_params, turn_verbs
+from hyperhive.edges import (
+    forge_verbs,
+    params,
+    question_verbs,
+    secret_verbs,
+    turn_params,
+    turn_verbs,
+    waiting_verbs,
+)
 
 Once = Callable[[verbs.Deps, access.Caller, Any], Awaitable[Any]]
 Many = Callable[[verbs.Deps, access.Caller, Any], AsyncIterator[Any]]
@@ -88,6 +96,10 @@ TABLE: Final[tuple[Action | Stream, ...]] = (
     Action("new-session", given.OneAgent, turn_verbs.new_session),
     Action("pause", turn_params.Pause, turn_verbs.pause),
     Action("resume", given.OneAgent, turn_verbs.resume),
+    Action("waiting", given.Nothing, waiting_verbs.waiting),
+    Action("go-on", given.OneAgent, waiting_verbs.go_on),
+    Action("budgets", given.Nothing, waiting_verbs.list_budgets),
+    Action("set-budget", waiting_verbs.SetBudget, waiting_verbs.set_budget),
     Action("turns", given.Turns, verbs.list_turns),
     Action("rebuild", given.OneAgent, configuring.rebuild),
     Action("history", named.History, configuring.history),

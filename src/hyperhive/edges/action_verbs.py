@@ -25,6 +25,7 @@ from hyperhive.services import (
     overview,
     review,
     turns,
+    waits,
 )
 from hyperhive.wire import views
 
@@ -58,6 +59,8 @@ class Deps:
     shutdown: Shutdown
     version: str
     secrets: named_secrets.NamedSecrets
+    waits: waits.Waits | None = None
+    """None: a hive without budgets."""
     configuration: configuration_parts.Parts | None = None
     """None: a hive whose agents have no configuration in git."""
     forge: mirroring.Mirroring | None = None

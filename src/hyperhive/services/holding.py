@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from hyperhive import ports
 from hyperhive.domain import agents, events, ids
-from hyperhive.services import holds, pauses, turn_state
+from hyperhive.services import holds, pauses, running, turn_state
 
 BeforeTurn = Callable[[ports.Tx, agents.Agent], None]
 """May hold an agent, in the transaction that would begin its turn."""
@@ -20,7 +20,7 @@ def hold(tx: ports.Tx, agent_id: ids.AgentId, why: holds.Hold) -> None:
         return
     holds.store(tx, agent_id, why)
     _record(tx, agent_id, events.EventKind.AGENT_HELD, f"{why.reason.value}: {why.text}")
-    if agent.turn_state is agents.TurnState.IDLE:
+    if running.find(tx, agent_id) is None and agent.turn_state is not agents.TurnState.OFFLINE:
         _rest(tx, why.since, agent)
 
 

@@ -43,6 +43,7 @@ class LoopBreaker:
     def _look(self, tx: ports.ReadTx, now: datetime.datetime, pair: Pair) -> int:
         limit = self._most + 1
         return loops.exchanged(
+            pair,
             (
                 tx.list_messages(recipient=pair[0], limit=limit),
                 tx.list_messages(recipient=pair[1], limit=limit),
