@@ -70,6 +70,17 @@ class Turn:
     async def starts(self, name: str) -> None:
         await self._tool(lambda d, me, key: d.fleet.start(me, name, once=key))
 
+    async def asks(self, to: str, question: str, ttl_seconds: float | None = None) -> None:
+        await self._tool(
+            lambda d, me, key: d.asking.ask(me, to, question, ttl_seconds=ttl_seconds, once=key)
+        )
+
+    async def answers(self, question: int, text: str) -> None:
+        await self._tool(lambda d, me, key: d.asking.answer(me, question, text=text))
+
+    async def reminds(self, text: str, after: float) -> None:
+        await self._tool(lambda d, me, key: d.reminding.remind(me, text, after=after, once=key))
+
     async def finish(self, daemon: Daemon) -> None:
         report = turns_service.FinishReport(turns_domain.Outcome.OK, tool_calls=self.calls)
         await daemon.turns.finish(self.agent, self.id, report)

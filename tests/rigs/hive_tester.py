@@ -27,7 +27,7 @@ from hyperhive.adapters.store.memory import MemoryStore
 from hyperhive.adapters.store.sqlite import SqliteStore
 from hyperhive.domain import access, agents, approvals, errors, events, ids, messages
 from hyperhive.runtime import agent_worker, fleet_loop, supervisor
-from hyperhive.services import fleet, messaging, review, turns
+from hyperhive.services import asking, fleet, messaging, reminding, review, turns
 from rigs import config_daemon, fake_harness
 from rigs.fuse import Fuse, FusedSandbox, FusedStore
 
@@ -85,6 +85,8 @@ class Daemon:
         self.turns = turns.Turns(self.store, clock, TURN_SETTINGS, lambda: "api_key", "run")
         self.fleet = fleet.Fleet(self.store, clock)
         self.review = review.Review(self.store, clock)
+        self.asking = asking.Asking(self.store, clock)
+        self.reminding = reminding.Reminding(self.store, clock)
         self.doors = Doors(self)
         log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[host.note])
         self.configs = config_daemon.Configs(host.place, self.store, clock, log, fuse)
