@@ -215,7 +215,27 @@ def test_in_place_at_start_and_then_it_works(
         assert "four" in said
         rows = hive.ask("approvals")["approvals"]
         assert [row["id"] for row in rows] == [6, 5, 4, 3, 2, 1]
-        assert hive.ask("spawn", "later")["id"] == 7
+        # What was decided there can be looked at, and life goes on from where it was.
+        assert hive.run("show", "4").returncode == 0
+        assert "deployed/1" in hive.run("history", "coder").stdout
+        change = (
+            "git fetch -q applied\ngit rebase -q applied/main\n"
+            "echo 'description = \"mended\"' >> agent.toml"
+        )
+        number = configuring.proposes(hive, change, "say what it is for")["approval"]
+        assert number == 7
+        configuring.built(hive, number)
+        hive.ask("approve", str(number))
+        configuring.ends(hive, number, "deployed")
+        coder = next(row for row in hive.ask("list")["agents"] if row["name"] == "coder")
+        repository = home / "applied" / f"{coder['id']}.git"
+        tagged = lambda: old_hives.git(repository, "tag", "--points-at", "main").split()  # noqa: E731
+        hive.until("git has it", lambda: "deployed/7" in tagged())
+        assert old_hives.git(repository, "rev-parse", "main~1") == old.commits["four"]
+        back = hive.ask("rollback", "coder", "deployed/1")["id"]
+        configuring.built(hive, back)
+        hive.ask("approve", str(back))
+        configuring.ends(hive, back, "deployed")
         log = (home / "log" / "daemon.log").read_text()
         assert "not known to the store" not in log
         assert "the store says" not in log
