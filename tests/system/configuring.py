@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,20 +27,36 @@ def bash(command: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def configured_hive(
-    home: pathlib.Path, cache: pathlib.Path, *options: str
+    home: pathlib.Path, cache: pathlib.Path, *options: str, **env: str
 ) -> Iterator[hives.HiveProcess]:
     """A running hive on the base root, with coder, whose model plays the scripts in its mail."""
     with (
         hives.scripted_model() as (url, key),
         hives.hive(home, cache, sandbox="base") as process,
     ):
-        process.env |= {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": key}
+        process.env |= {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": key, **env}
         process.start(*options)
         process.ask("spawn", "coder")
         for name in ("manager", "coder"):
             process.until(f"{name} idles", lambda name=name: idle(process, name))
         yield process
     assert hives.processes_of(home) == []
+
+
+@contextlib.contextmanager
+def forge(top: pathlib.Path) -> Iterator[dict[str, str]]:
+    """A forge of the tests in a process of its own: its ``url``, and a ``token`` for it."""
+    top.mkdir()
+    tests = pathlib.Path(__file__).resolve().parents[1]
+    env = {**os.environ, "PYTHONPATH": str(tests)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "rigs.forge", str(top)], stdout=subprocess.PIPE, text=True, env=env
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield json.loads(process.stdout.readline())
+        finally:
+            process.terminate()
 
 
 def idle(hive: hives.HiveProcess, name: str) -> bool:

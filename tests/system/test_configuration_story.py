@@ -21,6 +21,7 @@ from tests.system.configuring import (
     proposes,
     says,
 )
+from tests.system.configuring import forge as running_forge
 
 from rigs import mcp_probe
 
@@ -28,9 +29,26 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(420)]
 
 
 @pytest.fixture
-def hive(tmp_path: pathlib.Path, test_cache: pathlib.Path) -> Iterator[hives.HiveProcess]:
-    with configured_hive(tmp_path / "home", test_cache) as process:
+def forge(tmp_path: pathlib.Path) -> Iterator[dict[str, str]]:
+    with running_forge(tmp_path / "forge") as started:
+        yield started
+
+
+@pytest.fixture
+def hive(
+    tmp_path: pathlib.Path, test_cache: pathlib.Path, forge: dict[str, str]
+) -> Iterator[hives.HiveProcess]:
+    with configured_hive(tmp_path / "home", test_cache, HIVE_FORGE_URL=forge["url"]) as process:
+        assert process.run("forge", "set-token", stdin=forge["token"]).returncode == 0
         yield process
+
+
+def refs_of(forge: dict[str, str], name: str) -> dict[str, str]:
+    """What a person with the account sees on the forge: full refs, tags peeled."""
+    address = forge["url"].replace("://", f"://hive:{forge['token']}@")
+    listed = git(pathlib.Path("/"), "ls-remote", f"{address}/agent-configs/{name}.git")
+    pairs = [line.split("\t") for line in listed.splitlines()]
+    return {ref: sha for sha, ref in pairs if ref != "HEAD"}
 
 
 CONFIG = """\
@@ -49,7 +67,7 @@ args = ["/opt/probe/server.py"]
 """
 
 
-def test_from_a_commit_to_a_tool_and_back(hive: hives.HiveProcess) -> None:
+def test_from_a_commit_to_a_tool_and_back(hive: hives.HiveProcess, forge: dict[str, str]) -> None:
     coder = hive.agent("coder")
     assert coder is not None
     applied = hive.home / "applied" / f"{coder['id']}.git"
@@ -125,3 +143,15 @@ def test_from_a_commit_to_a_tool_and_back(hive: hives.HiveProcess) -> None:
              "git -C /meta log --oneline | head -3"),
     )  # fmt: skip
     assert sha in seen_by_manager
+
+    # The forge has it all, too: the same refs, coder's and meta's.
+    listed = git(applied, "show-ref", "--dereference").splitlines()
+    own = {ref: sha for sha, ref in (line.split(" ") for line in listed)}
+    hive.until("the forge has coder's refs", lambda: refs_of(forge, "coder") == own, 60)
+    newest = git(hive.home / "meta", "rev-parse", "main")
+    hive.until(
+        "the forge has meta", lambda: refs_of(forge, "meta")["refs/heads/main"] == newest, 60
+    )
+    states = {row["name"]: row["state"] for row in hive.ask("forge", "status")["repositories"]}
+    assert states == {"coder": "in_step", "manager": "in_step", "meta": "in_step"}
+    assert hive.run("doctor").stdout.count(forge["token"]) == 0
