@@ -50,6 +50,8 @@ from hyperhive.services import (
     overview,
     reminding,
     review,
+    scraping,
+    statistics,
     waiting,
     waits,
 )
@@ -221,6 +223,7 @@ class _Daemon:
         review_service = review.Review(store, clock)
         meter = metering.Metering()
         refused = refusals_service.Refusals(store, clock)
+        scrapes = scraping.Scraping(store, clock, meter, refused, hyperhive.__version__)
         overview_service = overview.Overview(
             store,
             source,
@@ -271,6 +274,8 @@ class _Daemon:
                 shutdown=self._shutdown,
                 version=hyperhive.__version__,
                 secrets=named,
+                statistics=statistics.Statistics(store, clock),
+                scraping=scrapes,
                 waits=waits.Waits(store, clock, purse, source.ready),
                 configuration=configurations.parts(),
                 forge=configurations.forge,
@@ -280,6 +285,7 @@ class _Daemon:
             actions=actions,
             overview=overview_service,
             live_log=live_log,
+            scraping=scrapes,
             store=store,
             clock=clock,
             settings=options,

@@ -25,16 +25,21 @@ from hyperhive.edges.admin import server as admin_server
 from hyperhive.edges.agent_api import server as agent_server
 from hyperhive.services import (
     asking,
+    budgets,
     fleet,
     messaging,
+    metering,
     model_source,
     named_secrets,
     overview,
     refusals,
     reminding,
     review,
+    scraping,
     spawning,
+    statistics,
     turns,
+    waits,
 )
 from rigs import config_world
 
@@ -252,19 +257,25 @@ def hive(tmp_path: pathlib.Path) -> Callable[[], contextlib.AbstractAsyncContext
             ended.append(agents)
 
         world = config_world.World(store, tmp_path / "build")
+        refused = refusals.Refusals(store, clock)
         verbs = actions.Actions(
             actions.Deps(
                 store=store, messaging=mail, turns=turn_service, fleet=fleet_service,
                 review=review_service, asking=asking.Asking(store, clock),
                 overview=overview.Overview(
                     store, source, hive="test", version="1.2", model="m-1",
-                    refused=refusals.Refusals(store, clock),
+                    refused=refused,
                 ),
                 model_source=source, sandbox=sandbox,  # type: ignore[arg-type]
                 live_log=live_log, log_file=lambda agent: tmp_path / f"{agent}.log",
                 sign_in_link=lambda: "http://127.0.0.1:1/sign-in#secret",
                 shutdown=shutdown, version="1.2", configuration=world.parts(),
                 secrets=named_secrets.NamedSecrets(store, MemorySecrets(), clock),
+                waits=waits.Waits(
+                    store, clock, budgets.Budgets(store, clock, budgets.Limits()), source.ready
+                ),
+                statistics=statistics.Statistics(store, clock),
+                scraping=scraping.Scraping(store, clock, metering.Metering(), refused, "1.2"),
             )
         )  # fmt: skip
         async with contextlib.AsyncExitStack() as stack:

@@ -24,6 +24,7 @@ ASKED = {
     "meta-log", "rollback", "rebuild", "inputs", "update-inputs", "set-secret", "secrets",
     "delete-secret", "forge-status", "set-forge-token",
     "questions", "answer", "cancel-question",
+    "waiting", "go-on", "budgets", "set-budget", "stats", "metrics-token",
     "set-model", "compact", "new-session", "pause", "resume",
 }  # fmt: skip
 

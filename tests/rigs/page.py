@@ -18,21 +18,26 @@ from hyperhive.edges.actions import Actions, Deps
 from hyperhive.edges.dashboard import Dashboard
 from hyperhive.services import (
     asking,
+    budgets,
     fleet,
     messaging,
+    metering,
     model_source,
     named_secrets,
     overview,
     refusals,
     review,
+    scraping,
     spawning,
+    statistics,
     turns,
+    waits,
 )
 from rigs import config_world
 
 LOOKING = {
-    "turns", "messages", "card", "history", "repositories", "config-files", "config-file",
-    "compare", "meta-log", "inputs",
+    "turns", "stats", "messages", "card", "history", "repositories", "config-files", "config-file",
+    "compare", "meta-log", "inputs", "budgets",
 }  # fmt: skip
 """Verbs that only look, which a page asks as often as it likes."""
 
@@ -103,8 +108,16 @@ class Hive:
             self.store, MemorySecrets(), "https://model.test", _no_demo
         )
         self.refused = refusals.Refusals(self.store, clock)
+        self.scraping = scraping.Scraping(
+            self.store, clock, metering.Metering(), self.refused, "test"
+        )
         self.overview = overview.Overview(
-            self.store, self.model, hive="hive", version="test", model="m-1", refused=self.refused,
+            self.store,
+            self.model,
+            hive="hive",
+            version="test",
+            model="m-1",
+            refused=self.refused,
             built_from=lambda: self.world.built_from,
         )
         self.terminal = MemoryLiveLog(clock)
@@ -117,6 +130,8 @@ class Hive:
             self.model.credential, "run-1",
         )  # fmt: skip
         self.world = config_world.World(self.store, home / "build")
+        self.budgets = budgets.Budgets(self.store, clock, budgets.Limits())
+        self.waits = waits.Waits(self.store, clock, self.budgets, self.model.ready)
         sandbox: Any = Logs()
         self.verbs = Verbs(
             Actions(
@@ -128,6 +143,8 @@ class Hive:
                     sign_in_link=lambda: self.page.sign_in_link(), shutdown=self._shutdown,
                     version="test", configuration=self.world.parts(),
                     secrets=named_secrets.NamedSecrets(self.store, MemorySecrets(), clock),
+                    waits=self.waits,
+                    statistics=statistics.Statistics(self.store, clock), scraping=self.scraping,
                 )
             )
         )  # fmt: skip
@@ -145,7 +162,7 @@ class Hive:
     def new_page(self, chosen: settings.Settings) -> Dashboard:
         return Dashboard(
             actions=self.verbs, overview=self.overview, live_log=self.terminal, store=self.store,
-            clock=self.clock, settings=chosen, log=self.bugs,
+            clock=self.clock, scraping=self.scraping, settings=chosen, log=self.bugs,
         )  # fmt: skip
 
     async def agent(self, name: str, **changes: Any) -> agents.Agent:

@@ -19,11 +19,11 @@ from rigs.store_world import make_turn
 
 def scrape(desk: Any) -> tuple[scraping.Scraping, metering.Metering]:
     meter = metering.Metering()
-    return scraping.Scraping(desk.store, desk.clock, meter, desk.refused), meter
+    return scraping.Scraping(desk.store, desk.clock, meter, desk.refused, "1.2"), meter
 
 
 async def samples(service: scraping.Scraping) -> dict[tuple[str, tuple[str, ...]], float]:
-    text = metrics.render(await service.look(), "1.2").decode()
+    text = metrics.render(await service.look()).decode()
     return {
         (one.name, tuple(one.labels.values())): one.value
         for family in parser.text_string_to_metric_families(text)

@@ -45,6 +45,9 @@ def _complete_open(ctx: click.Context, parameter: click.Parameter, incomplete: s
 
 
 agent = click.argument("name", metavar="NAME", shell_complete=_complete_agents)
+optional_agent = click.argument(
+    "name", metavar="[NAME]", required=False, shell_complete=_complete_agents
+)
 recipient = click.argument("to", metavar="TO", shell_complete=_complete_agents)
 approval = click.argument("approval", metavar="ID", type=int, shell_complete=_complete_pending)
 question = click.argument("question", metavar="ID", type=int, shell_complete=_complete_open)

@@ -24,6 +24,8 @@ from hyperhive.services import (
     named_secrets,
     overview,
     review,
+    scraping,
+    statistics,
     turns,
     waits,
 )
@@ -59,6 +61,8 @@ class Deps:
     shutdown: Shutdown
     version: str
     secrets: named_secrets.NamedSecrets
+    statistics: statistics.Statistics
+    scraping: scraping.Scraping
     waits: waits.Waits | None = None
     """None: a hive without budgets."""
     configuration: configuration_parts.Parts | None = None

@@ -36,6 +36,7 @@ class Queue:
 class Figures:
     """One picture of the hive for monitoring."""
 
+    version: str
     number: int
     names: Mapping[ids.AgentId, str]
     agents: Sequence[agents.Agent]
@@ -58,11 +59,13 @@ class Scraping:
         clock: ports.Clock,
         meter: metering.Metering,
         refused: refusals.Refusals,
+        version: str,
     ) -> None:
         self._store = store
         self._clock = clock
         self._meter = meter
         self._refused = refused
+        self._version = version
 
     async def renew(self, caller: access.Caller) -> str:
         """Make a new token and return it, for the only time; the one before ends."""
@@ -101,6 +104,7 @@ class Scraping:
             rows = tx.list_agents()
             parties = [(row.name, ids.PartyId(row.id)) for row in rows]
             return Figures(
+                version=self._version,
                 number=tx.last_number(),
                 names={row.id: row.name for row in rows},
                 agents=rows,

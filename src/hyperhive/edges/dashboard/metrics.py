@@ -24,7 +24,7 @@ TOKEN_KINDS: Final = {
 }
 
 
-def render(figures: scraping.Figures, version: str) -> bytes:
+def render(figures: scraping.Figures) -> bytes:
     """*figures*, and what the process itself uses, ready to be sent."""
     # Here and not above: a hive that nobody scrapes does not pay for it.
     import prometheus_client
@@ -34,7 +34,7 @@ def render(figures: scraping.Figures, version: str) -> bytes:
         """Collects one picture; made anew for each scrape, so nothing is kept twice."""
 
         def collect(self) -> Iterable[Any]:
-            for name, words, labels, values in _gauges(figures, version):
+            for name, words, labels, values in _gauges(figures):
                 family = core.GaugeMetricFamily(name, words, labels=labels)
                 for key, value in values:
                     family.add_metric(key, value)
@@ -63,11 +63,11 @@ def render(figures: scraping.Figures, version: str) -> bytes:
 Family = tuple[str, str, list[str], list[tuple[list[str], float]]]
 
 
-def _gauges(figures: scraping.Figures, version: str) -> list[Family]:
+def _gauges(figures: scraping.Figures) -> list[Family]:
     states = [row.turn_state for row in figures.agents]
     phases = [row.phase for row in figures.agents]
     return [
-        ("hive_info", "The running version.", ["version"], [([version], 1)]),
+        ("hive_info", "The running version.", ["version"], [([figures.version], 1)]),
         ("hive_store_number", "The number of the newest fact.", [], [([], figures.number)]),
         ("hive_agents", "Agents by phase.", ["phase"], _count(agents.Phase, phases)),
         (

@@ -19,7 +19,10 @@ from aiohttp import web
 from hyperhive import ports
 from hyperhive.domain import agents, errors, ids
 from hyperhive.edges import live_view, strict_json
-from hyperhive.edges.dashboard import assets, contracts, sessions, streams
+from hyperhive.edges.dashboard import assets, contracts, metrics, sessions, streams
+from hyperhive.services import scraping
+from hyperhive.services import statistics as statistics_service
+from hyperhive.wire import statistics_csv
 
 BODY_MAX: Final = 1024 * 1024
 """Bytes of one request body: a message of 256 KiB with every character escaped fits."""
@@ -35,6 +38,8 @@ class Needs(enum.Enum):
     PAGE = "page"
     """A page for people: without a session it answers 401 with the sign-in page."""
     SESSION = "session"
+    SCRAPE = "scrape"
+    """A session, or the token that may scrape and nothing else."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class Parts:
     actions: contracts.Actions
     overview: contracts.Overview
     live_log: ports.LiveLog
+    scraping: scraping.Scraping
     store: ports.Store
     sessions: sessions.Sessions
     streams: streams.Streams
@@ -219,6 +225,28 @@ async def show_log(visit: Visit) -> web.StreamResponse:
     return answer({"lines": [str(item.get("line", "")) for item in found]})
 
 
+async def show_metrics(visit: Visit) -> web.StreamResponse:
+    """The figures for monitoring systems, in Prometheus' text format."""
+    figures = await visit.parts.scraping.look()
+    return web.Response(
+        body=metrics.render(figures), headers={"Content-Type": metrics.CONTENT_TYPE}
+    )
+
+
+async def download_statistics(visit: Visit) -> web.StreamResponse:
+    """The statistics of the last ``days`` as a file for spreadsheets."""
+    days = max(1, read_number(visit.request, "days", 7, statistics_service.DAYS_MAX))
+    view = await visit.parts.actions.call(CALLER, "stats", {"days": days})
+    return web.Response(
+        body=statistics_csv.write(view).encode(),
+        headers={
+            # header=present: RFC 4180.
+            "Content-Type": "text/csv; charset=utf-8; header=present",
+            "Content-Disposition": f'attachment; filename="hive-statistics-{days}d.csv"',
+        },
+    )
+
+
 async def act(visit: Visit) -> web.StreamResponse:
     """Do one verb of the action layer as the operator."""
     params = await read_params(visit.request)
@@ -232,6 +260,7 @@ TABLE: Final[tuple[Route, ...]] = (
     Route("GET", "/agents/{agent}", Needs.PAGE, show_shell),
     Route("GET", "/configuration", Needs.PAGE, show_shell),
     Route("GET", "/configuration/{agent}", Needs.PAGE, show_shell),
+    Route("GET", "/statistics", Needs.PAGE, show_shell),
     Route("GET", "/sign-in", Needs.NOTHING, show_sign_in),
     Route("GET", "/static/{name:.+}", Needs.NOTHING, show_file),
     Route("POST", "/api/sign-in", Needs.NOTHING, sign_in),
@@ -240,5 +269,7 @@ TABLE: Final[tuple[Route, ...]] = (
     Route("GET", "/api/live", Needs.SESSION, stream_live),
     Route("GET", "/api/agents/{agent}/history", Needs.SESSION, show_history),
     Route("GET", "/api/agents/{agent}/log", Needs.SESSION, show_log),
+    Route("GET", "/api/statistics.csv", Needs.SESSION, download_statistics),
+    Route("GET", "/metrics", Needs.SCRAPE, show_metrics),
     Route("POST", "/api/actions/{action}", Needs.SESSION, act),
 )

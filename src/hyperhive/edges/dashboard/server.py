@@ -13,6 +13,7 @@ from hyperhive import ports, settings
 from hyperhive.domain import errors
 from hyperhive.edges import http_log
 from hyperhive.edges.dashboard import assets, contracts, guard, routes, sessions, streams
+from hyperhive.services import scraping
 from hyperhive.wire import problems
 
 Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -31,6 +32,7 @@ class Dashboard:
         actions: contracts.Actions,
         overview: contracts.Overview,
         live_log: ports.LiveLog,
+        scraping: scraping.Scraping,
         store: ports.Store,
         clock: ports.Clock,
         settings: settings.Settings,
@@ -44,6 +46,7 @@ class Dashboard:
             actions=actions,
             overview=overview,
             live_log=live_log,
+            scraping=scraping,
             store=store,
             sessions=self._sessions,
             streams=self._streams,
@@ -102,6 +105,8 @@ class Dashboard:
     def _serve(self, route: routes.Route) -> Serve:
         async def serve(request: web.Request) -> web.StreamResponse:
             session = self._session_of(request)
+            if session is None and route.needs is routes.Needs.SCRAPE:
+                return await self._scrape(route, request)
             if session is None and route.needs is not routes.Needs.NOTHING:
                 if route.needs is routes.Needs.PAGE:
                     return routes.file_response(self._parts, "sign-in.html", status=401)
@@ -115,6 +120,19 @@ class Dashboard:
 
         return serve
 
+    async def _scrape(self, route: routes.Route, request: web.Request) -> web.StreamResponse:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and await self._parts.scraping.admits(token.strip()):
+            return await route.serve(routes.Visit(request, self._parts, None))
+        refused = _problem(
+            401,
+            "not signed in",
+            "cannot show the metrics: neither a session nor the metrics token was given; make one "
+            "with `hive metrics-token`",
+        )
+        refused.headers["WWW-Authenticate"] = 'Bearer realm="hive metrics"'
+        return refused
+
     def _session_of(self, request: web.Request) -> sessions.Session | None:
         values = guard.cookie_values(request.raw_headers, self._sessions.cookie_name)
         return self._sessions.find(values[0]) if len(values) == 1 else None
@@ -122,7 +140,7 @@ class Dashboard:
     @web.middleware
     async def _admit(self, request: web.Request, handler: Serve) -> web.StreamResponse:
         path = request.path
-        navigable = path in ("/", "/sign-in", "/configuration") or path.startswith(
+        navigable = path in ("/", "/sign-in", "/configuration", "/statistics") or path.startswith(
             ("/agents/", "/configuration/")
         )
         self._guard.check(request.method, request.raw_headers, navigable=navigable)

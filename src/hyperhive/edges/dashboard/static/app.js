@@ -10,6 +10,7 @@ import { Flow, Inbox } from "./mail.js";
 import { ModelPanel } from "./model.js";
 import { Questions } from "./questions.js";
 import { agentList, askedOfOperator, inbox, loadSnapshot, pending } from "./state.js";
+import { Statistics } from "./statistics.js";
 import { TerminalState } from "./terminal_state.js";
 import { Confirm, Toasts, toast } from "./ui.js";
 import { computed, effect, html, render } from "./vendor/preact.js";
@@ -55,6 +56,15 @@ function Configuration({ name }) {
 
 const configuration = /^\/configuration(?:\/([^/]+))?$/.exec(location.pathname);
 const name = /^\/agents\/([^/]+)$/.exec(location.pathname)?.[1];
+function StatisticsPage() {
+  return html`
+    <${Header} place="statistics" />
+    <${Statistics} />
+    <${Toasts} />
+    <${Confirm} />
+  `;
+}
+
 const terminal = name && new TerminalState(name);
 
 effect(() => {
@@ -86,6 +96,7 @@ async function load() {
 function page() {
   if (configuration) return html`<${Configuration} name=${configuration[1]} />`;
   return name ? html`<${Agent} name=${name} terminal=${terminal} />` : html`<${Dashboard} />`;
+  if (location.pathname === "/statistics") return html`<${StatisticsPage} />`;
 }
 
 render(page(), document.getElementById("app"));

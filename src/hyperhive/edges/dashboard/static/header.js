@@ -81,6 +81,7 @@ export function Header({ agent, place = agent }) {
           <button type="button" aria-pressed=${theme.value === "plain"} data-testid="theme"
             onClick=${() => (theme.value = theme.value === "plain" ? "neon" : "plain")}>Plain theme</button>
           <a class="item" href="/configuration" data-testid="menu-configuration">Configurations</a>
+          <a class="item" href="/statistics" data-testid="menu-statistics">Statistics</a>
           <a class="item" href="/#model" data-testid="menu-model" onClick=${(event) => (event.currentTarget.closest("details").open = false)}>Choose a model</a>
           <${Act} plain="Sign out" testid="sign-out" act=${() => signOut(false)} />
           <${Act} plain="Sign out everywhere" testid="sign-out-everywhere" act=${() => signOut(true)} />
