@@ -1,14 +1,15 @@
 // One agent: its head, its live terminal, a prompt, and the mail that it got.
 
-import { act, newKey } from "./api.js";
+import { act } from "./api.js";
 import { AgentActions, DeploymentChips, StateBadge, Trouble, condition } from "./agents.js";
 import { MessageRow } from "./mail.js";
 import { ModelHint } from "./model.js";
+import { Prompt } from "./prompt.js";
 import { agents, agentList, hive, lastFacts, loaded, messageList, messages, pictures } from "./state.js";
 import { Terminal } from "./terminal.js";
 import { duration, plural, shortNumber, visible } from "./text.js";
-import { Age, Empty, Leet, Note, Section, toast } from "./ui.js";
-import { effect, html, signal, useEffect, useRef, useState } from "./vendor/preact.js";
+import { Act, Age, Empty, Note, Section, toast } from "./ui.js";
+import { effect, html, signal, useEffect } from "./vendor/preact.js";
 
 const TURNS = 50;
 const INBOX = 30;
@@ -59,53 +60,34 @@ function isInTurn(agent) {
 function Chips({ agent }) {
   const rows = turns.value;
   const last = rows.find((turn) => turn.outcome !== "running");
-  const context = rows.find((turn) => turn.context_tokens > 0)?.context_tokens;
+  const { context_tokens: filled, window_tokens: room } = agent.session;
+  const context = filled || rows.find((turn) => turn.context_tokens > 0)?.context_tokens;
   const spent = rows.reduce((sum, turn) => sum + turn.cost_usd, 0);
   return html`
     <span class="chip" title="Model" data-testid="model-chip">${visible(agent.model || rows[0]?.model || "default model")}</span>
     ${last && html`
       <span class="chip ${last.outcome === "ok" ? "" : "tone-bad"}" data-testid="turn-chip"
         title="Last turn: ${visible(last.note || last.outcome)}, woken by ${visible(last.woke_by)}">
-        last turn ${last.outcome.replaceAll("_", " ")}${last.ended_at && ` · ${duration(Date.parse(last.ended_at) - Date.parse(last.started_at))}`}</span>`}
-    ${context !== undefined && html`<span class="chip" data-testid="context-chip" title="Tokens in the model's window at its last request">context ${shortNumber(context)}</span>`}
+        last ${last.kind === "compaction" ? "compaction" : "turn"} ${last.outcome.replaceAll("_", " ")}${last.ended_at && ` · ${duration(Date.parse(last.ended_at) - Date.parse(last.started_at))}`}</span>`}
+    ${context !== undefined && html`<span class="chip" data-testid="context-chip" title="Tokens in the model's window at its last request">context ${shortNumber(context)}${room > 0 && ` of ${shortNumber(room)}`}</span>`}
+    ${agent.session.compacts_next && html`<span class="badge tone-warn" data-testid="compacts-next" title="${visible(agent.session.compacts_next)}">compacts next</span>`}
+    ${agent.session.begins_anew && html`<span class="badge tone-warn" data-testid="begins-anew" title="The next turn remembers nothing but its files">new session next</span>`}
+    ${agent.paused && agent.turn_state !== "paused" && html`<span class="badge tone-warn" data-testid="pauses-next" title="${visible(agent.paused.reason)}">pauses after this turn</span>`}
     ${rows.length > 0 && html`<span class="chip" data-testid="cost-chip" title="The last ${plural(rows.length, "turn")} at list prices${hive.value.model?.kind === "demo" ? "; the scripted model costs nothing" : ""}">$${spent.toFixed(spent < 1 ? 4 : 2)}</span>`}
   `;
 }
 
-function Prompt({ name }) {
-  const box = useRef(null);
-  const key = useRef(null);
-  const [text, setText] = useState("");
-  const [busy, setBusy] = useState(false);
-  async function send() {
-    if (busy || !text.trim()) return;
-    const body = text;
-    setBusy(true);
-    key.current ??= newKey();
-    try {
-      await act("send", { to: name, body, key: key.current });
-      key.current = null;
-      setText((now) => (now === body ? "" : now));
-    } catch (error) {
-      toast(error.message);
-    } finally {
-      setBusy(false);
-    }
-  }
-  function onKey(event) {
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-      event.preventDefault();
-      send();
-    }
-  }
+/** What may be decided about its turns. */
+function TurnActions({ agent }) {
+  const { name } = agent;
+  const say = async (verb) => toast(`${name}: ${(await act(verb, { name })).says}`, "info");
   return html`
-    <div class="prompt">
-      <span class="prompt-mark" aria-hidden="true">❯</span>
-      <textarea ref=${box} rows="1" aria-label="Message to ${name}" placeholder="Message to ${name} …" title="Enter sends, Shift+Enter breaks"
-        data-testid="prompt" value=${text} onKeyDown=${onKey}
-        onInput=${(event) => { key.current = null; setText(event.target.value); }}></textarea>
-      <button type="button" class="primary" aria-label="Send to ${name}" aria-disabled=${busy || !text.trim()} aria-busy=${busy}
-        data-testid="prompt-send" onClick=${send}><${Leet} leet="S3ND" plain="Send" /></button>
+    <div class="actions" role="group" aria-label="Turns of ${name}">
+      ${agent.paused
+        ? html`<${Act} leet="R3SUM3" plain="Resume" name="Resume ${name}" testid="resume" kind="go" act=${() => say("resume")} />`
+        : html`<${Act} leet="P4USE" plain="Pause" name="Pause ${name}" testid="pause" act=${() => say("pause")} />`}
+      <${Act} leet="C0MPACT" plain="Compact" name="Compact the session of ${name}" testid="compact" act=${() => say("compact")} />
+      <${Act} leet="N3W S3SSI0N" plain="New session" name="New session for ${name}" testid="new-session" act=${() => say("new-session")} />
     </div>
   `;
 }
@@ -151,6 +133,7 @@ export function AgentPage({ name, terminal }) {
         <${DeploymentChips} agent=${agent} />
         <${Chips} agent=${agent} />
         <${AgentActions} agent=${agent} interrupt=${isInTurn(agent)} />
+        <${TurnActions} agent=${agent} />
         <${ModelHint} />
         ${(note || agent.status) && html`
           <p class="status" dir="auto"><${Note} text=${note} /> ${agent.status && html`<q>${visible(agent.status)}</q>`}</p>`}
@@ -158,7 +141,7 @@ export function AgentPage({ name, terminal }) {
       </div>
       <section class="terminal-panel panel" aria-label="Terminal">
         <${Terminal} state=${terminal} />
-        <${Prompt} name=${name} />
+        <${Prompt} agent=${agent} state=${terminal} />
       </section>
       <aside>
         <${Mail} name=${name} />

@@ -27,9 +27,28 @@ function Wake({ item }) {
   `;
 }
 
+function Compaction({ item }) {
+  return html`
+    ${item.afterLost && html`<div class="turn-end failed"><span class="mark" aria-hidden="true">■</span> turn lost</div>`}
+    <div class="turn-start"><${Time} at=${item.at} /><span class="mark" aria-hidden="true">⇲</span> compacting the session: ${visible(item.data.why)}</div>
+  `;
+}
+
+/** What the operator ordered with the prompt, and the answer. */
+function Command({ item }) {
+  const { command, answer, good } = item.data;
+  return html`
+    <div class="command ${good ? "" : "failed"}" role=${good ? "status" : "alert"} data-testid=${good ? "command" : "command-error"}>
+      <${Time} at=${item.at} /><b>❯ ${visible(command)}</b>
+      <div class="answer">${visible(answer)}</div>
+    </div>
+  `;
+}
+
 function Ended({ item }) {
   const { data } = item;
   const good = data.outcome === "ok";
+  const what = data.kind === "compaction" ? "compaction" : "turn";
   const parts = [];
   if (item.lasted !== undefined) parts.push(duration(item.lasted));
   if (data.tool_calls > 0) parts.push(plural(data.tool_calls, "tool call"));
@@ -37,7 +56,7 @@ function Ended({ item }) {
   if (cost > 0) parts.push(`$${cost.toFixed(4)}`);
   return html`
     <div class="turn-end ${good ? "" : "failed"}">
-      <${Time} at=${item.at} /><span class="mark" aria-hidden="true">■</span> ${good ? "turn done" : visible(`turn ${String(data.outcome).replaceAll("_", " ")}`)}
+      <${Time} at=${item.at} /><span class="mark" aria-hidden="true">■</span> ${good ? `${what} done` : visible(`${what} ${String(data.outcome).replaceAll("_", " ")}`)}
       ${parts.length > 0 && html` <span class="dim">· ${parts.join(" · ")}</span>`}
       ${data.note && html` <span>· ${visible(data.note)}</span>`}
     </div>
@@ -59,6 +78,10 @@ function Item({ item }) {
       return html`<div class="tool"><${Result} result=${item.data} /></div>`;
     case "result":
       return html`<${Ended} item=${item} />`;
+    case "compaction":
+      return html`<${Compaction} item=${item} />`;
+    case "command":
+      return html`<${Command} item=${item} />`;
     case "note":
       return html`<div class="note"><${Time} at=${item.at} />${shown(data.text)}</div>`;
     default:

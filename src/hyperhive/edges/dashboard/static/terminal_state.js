@@ -26,7 +26,7 @@ function fold(items, events) {
       continue;
     }
     if (event.kind === "tool_use") calls.set(event.data.id, next.length);
-    const begins = event.kind === "wake" && next.at(-1)?.turn !== event.turn;
+    const begins = (event.kind === "wake" || event.kind === "compaction") && next.at(-1)?.turn !== event.turn;
     next.push({ ...event, begins, afterLost: begins && isOpen(next) });
   }
   return next;
@@ -47,6 +47,37 @@ export class TerminalState {
     this.first = 0;
     this.last = 0;
     this.events = [];
+    this.folded = [];
+    // What the operator ordered here and what came of it; only this page knows it.
+    this.own = [];
+    this.cleared = 0;
+    this.hasMore = false;
+  }
+
+  show(folded) {
+    this.folded = folded;
+    if (!this.own.length && !this.cleared) {
+      this.items.value = folded;
+      return;
+    }
+    const seen = [...folded, ...this.own].filter((item) => item.number > this.cleared);
+    this.items.value = seen.sort((one, other) => one.number - other.number);
+  }
+
+  /** Put a command and its answer at the end. */
+  tell(command, answer, good) {
+    if (!answer) return;
+    const number = this.last + (this.own.length + 1) / 1e6;
+    this.own.push({ number, kind: "command", at: new Date().toISOString(), data: { command, answer, good } });
+    this.show(this.folded);
+  }
+
+  /** Show nothing of what was up to now; it can be loaded again. */
+  clear() {
+    this.own = [];
+    this.cleared = this.last;
+    if (this.events.length) this.more.value = true;
+    this.show(this.folded);
   }
 
   number() {
@@ -57,8 +88,9 @@ export class TerminalState {
     const found = await get(`/api/agents/${this.agent}/history?limit=${HISTORY}`);
     this.events = found.events;
     this.last = found.number;
-    this.more.value = found.more;
-    this.items.value = fold([], found.events);
+    this.hasMore = found.more;
+    this.more.value = found.more || this.cleared > 0;
+    this.show(fold([], found.events));
     this.loaded.value = true;
   }
 
@@ -68,23 +100,29 @@ export class TerminalState {
     if (!fresh.length) return;
     this.last = fresh[fresh.length - 1].number;
     this.events.push(...fresh);
-    this.items.value = fold(this.items.value, fresh);
+    this.show(fold(this.folded, fresh));
   }
 
   async older() {
+    if (this.cleared) {
+      this.cleared = 0;
+      this.more.value = this.hasMore;
+      this.show(this.folded);
+      return;
+    }
     const before = this.events[0]?.number;
     if (!before) return;
     const found = await get(`/api/agents/${this.agent}/history?before=${before}&limit=${HISTORY}`);
     this.events = [...found.events, ...this.events];
-    this.more.value = found.more;
-    this.items.value = fold([], this.events);
+    this.more.value = this.hasMore = found.more;
+    this.show(fold([], this.events));
   }
 
   /** Let go of what is far above; it can be loaded again. */
   trim() {
     if (this.events.length <= KEPT) return;
     this.events = this.events.slice(-HISTORY);
-    this.more.value = true;
-    this.items.value = fold([], this.events);
+    this.more.value = this.hasMore = true;
+    this.show(fold([], this.events));
   }
 }
