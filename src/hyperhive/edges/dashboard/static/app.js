@@ -13,6 +13,7 @@ import { agentList, askedOfOperator, inbox, loadSnapshot, pending } from "./stat
 import { Statistics } from "./statistics.js";
 import { TerminalState } from "./terminal_state.js";
 import { Confirm, Toasts, toast } from "./ui.js";
+import { Waiting } from "./waiting.js";
 import { computed, effect, html, render } from "./vendor/preact.js";
 
 function Dashboard() {
@@ -23,6 +24,7 @@ function Dashboard() {
       <div class="column">
         <${ModelPanel} />
         <${Agents} />
+        <${Waiting} />
         <${Approvals} />
       </div>
       <div class="column">
@@ -54,8 +56,6 @@ function Configuration({ name }) {
   `;
 }
 
-const configuration = /^\/configuration(?:\/([^/]+))?$/.exec(location.pathname);
-const name = /^\/agents\/([^/]+)$/.exec(location.pathname)?.[1];
 function StatisticsPage() {
   return html`
     <${Header} place="statistics" />
@@ -65,6 +65,8 @@ function StatisticsPage() {
   `;
 }
 
+const configuration = /^\/configuration(?:\/([^/]+))?$/.exec(location.pathname);
+const name = /^\/agents\/([^/]+)$/.exec(location.pathname)?.[1];
 const terminal = name && new TerminalState(name);
 
 effect(() => {
@@ -94,9 +96,9 @@ async function load() {
 }
 
 function page() {
+  if (location.pathname === "/statistics") return html`<${StatisticsPage} />`;
   if (configuration) return html`<${Configuration} name=${configuration[1]} />`;
   return name ? html`<${Agent} name=${name} terminal=${terminal} />` : html`<${Dashboard} />`;
-  if (location.pathname === "/statistics") return html`<${StatisticsPage} />`;
 }
 
 render(page(), document.getElementById("app"));
