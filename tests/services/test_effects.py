@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperhive.domain.configuration import Configuration, Limits, McpServer, Packages
-from hyperhive.services.effects import effects
+from hyperhive.services.effects import effects, origins
 
 _names = st.lists(st.sampled_from("abcdef"), max_size=3, unique=True).map(tuple)
 _maps = st.dictionaries(st.sampled_from(["A", "B"]), st.sampled_from(["x", "y"]), max_size=2)
@@ -170,3 +170,15 @@ def test_a_web_tool_is_named_although_the_rest_is_the_hosts_list() -> None:
         ("WebSearch", "risk"),
         ("built-in tools", "notice"),
     ]
+
+
+def test_what_a_flake_takes_in_is_said_once() -> None:
+    nix = {
+        "inputs": {"tools": "github:a/b/main"},
+        "below": ["github:a/b", "github:c/d"],
+    }
+    assert origins({"nix": nix}) == [
+        "flake.nix takes tools from github:a/b/main",
+        "its inputs take in github:c/d",
+    ]
+    assert origins({"apt": {"jq": "1.6"}}) == []

@@ -63,3 +63,13 @@ def test_the_manager_has_words_of_its_own() -> None:
     assert all(of_agent[name] != of_manager[name] for name in of_agent)
     assert b"/agents/bob/config" in of_agent["README.md"]
     assert b"This is your own" in of_manager["README.md"]
+
+
+@pytest.mark.parametrize("role", agents.Role)
+def test_with_nix_packages_are_not_spoken_of_twice(role: agents.Role) -> None:
+    files = seeds.files_for_nix(agent(role))
+    assert set(files) == {*seeds.files(agent(role)), "agent.nix", "flake.nix"}
+    assert agent_toml.examine(files).problems == ()
+    assert b"[packages]" not in files["agent.toml"] and b"agent.nix" in files["agent.toml"]
+    assert b"`agent.nix`: what is installed" in files["README.md"]
+    assert b"nixosModules.default" in files["flake.nix"]

@@ -126,6 +126,7 @@ def test_meta_pins_what_was_built_and_moves_nobody_else(top: pathlib.Path) -> No
             "agent-alice": seeds[ALICE].sha, "agent-bob": seeds[BOB].sha, "hyperhive": "",
             "nixpkgs": "",
         }  # fmt: skip
+        await nix_agrees(top, before)
         newer = await bench.propose(ALICE, 7, agent_nix=nix_bench.GREET)
         made = await bench.builder.build(await bench.order(ALICE, "alice", newer), print)
         new = entry(ALICE, "alice", newer.sha, made)
@@ -147,6 +148,27 @@ def test_meta_pins_what_was_built_and_moves_nobody_else(top: pathlib.Path) -> No
         assert set(locked(bench)) == {"agent-alice", "hyperhive", "nixpkgs"}
 
     asyncio.run(story())
+
+
+async def nix_agrees(top: pathlib.Path, lock: bytes) -> None:
+    """What people of the host do with meta: Nix itself finds nothing to lock, and evaluates."""
+    own = top / "own"
+    env = {
+        "HOME": str(own),
+        "NIX_CONFIG": "experimental-features = nix-command flakes\nflake-registry =\n"
+        "sandbox = false\nsubstituters =\nbuild-users-group =\n",
+        **{f"NIX_{name}_DIR": str(own / name.lower()) for name in ("STORE", "STATE", "LOG")},
+    }
+    meta = f"{top}/meta"
+    for words in (
+        ["flake", "lock", meta, "--no-update-lock-file"],
+        ["eval", "--raw", f'{meta}#nixosConfigurations."bob".config.networking.hostName'],
+    ):
+        result = await host.HostProcesses().run(["nix", *words], env=env)
+        assert result.code == 0, result.stderr.decode()
+    assert result.stdout == b"bob"
+    result = await host.HostProcesses().run(["nix", "flake", "lock", meta], env=env)
+    assert (top / "meta" / "flake.lock").read_bytes() == lock, result.stderr.decode()
 
 
 def test_a_broken_module_is_named_with_its_line_and_others_are_built(top: pathlib.Path) -> None:
@@ -234,6 +256,53 @@ def test_inputs_are_looked_at_before_anything_is_fetched(what: str, top: pathlib
         bad = await bench.propose(ALICE, 1, flake_nix=flake)
         said = await refused(bench.builder.build(await bench.order(ALICE, "alice", bad), print))
         assert "cannot take input tools of flake.nix from" in said and "nix_inputs" in said
+
+    asyncio.run(story())
+
+
+def test_a_lock_of_the_commit_cannot_lead_elsewhere(top: pathlib.Path) -> None:
+    """``flake.nix`` names an allowed place; its ``flake.lock`` says where that is: not there."""
+
+    async def story() -> None:
+        bench = nix_bench.NixBench(top)
+        await bench.seed(ALICE, "alice")
+        flake = nix_bench.files({})["flake.nix"].replace(
+            b"inputs = { };", b'inputs.tools = { url = "github:a/b"; flake = false; };'
+        )
+        elsewhere = {
+            "flake": False,
+            "locked": {
+                "type": "path",
+                "path": "/etc",
+                "lastModified": 1,
+                "narHash": "sha256-LphcTGIlCnaFK+jDFNpqoWigS8Uof32pMH7dN9kITjo=",
+            },
+            "original": {"type": "github", "owner": "a", "repo": "b"},
+        }
+        lock = {
+            "version": 7,
+            "root": "root",
+            "nodes": {"root": {"inputs": {"tools": "tools"}}, "tools": elsewhere},
+        }
+        bad = await bench.propose(ALICE, 1, flake_nix=flake, flake_lock=json.dumps(lock).encode())
+        lines: list[str] = []
+        said = await refused(
+            bench.builder.build(await bench.order(ALICE, "alice", bad), lines.append)
+        )
+        print(said, lines)
+        assert "path:/etc" in said
+
+    asyncio.run(story())
+
+
+def test_what_a_killed_daemon_left_is_removed(top: pathlib.Path) -> None:
+    async def story() -> None:
+        bench = nix_bench.NixBench(top)
+        left = top / "nix" / "tmp" / "0123456789abcdef" / "flake"
+        left.mkdir(parents=True)
+        seed = await bench.seed(ALICE, "alice")
+        await bench.builder.build(await bench.order(ALICE, "alice", seed), print)
+        assert not left.exists()
 
     asyncio.run(story())
 

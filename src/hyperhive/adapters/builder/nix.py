@@ -48,8 +48,9 @@ _COLLECT: Final = """\
 for profile in "$1"/*; do
   test ! -L "$profile" || nix-env --profile "$profile" --delete-generations +2
 done
-nix-store --gc
 """
+_SWEEP: Final = "nix-store --gc\n"
+"""Only in a store of the hive's own: the host's is swept when its owner wants."""
 _DRV: Final = re.compile(r"/nix/store/[0-9a-z]{32}-[0-9A-Za-z+._?=-]+\.drv")
 _FREED: Final = re.compile(r"([0-9.]+) MiB freed")
 
@@ -163,7 +164,8 @@ class NixBuilder:
                 return freed
             for path in gone:
                 await asyncio.to_thread(shutil.rmtree, path)
-            said = await self._program.run(_COLLECT, [f"{place.home_inside}/profiles"])
+            script = _COLLECT if place.host else _COLLECT + _SWEEP
+            said = await self._program.run(script, [f"{place.home_inside}/profiles"])
             match = _FREED.search(said)
             return freed + (int(float(match[1]) * 1024**2) if match else 0)
 

@@ -84,6 +84,7 @@ class Locking:
         self._path = directory / "base.json"
         self._base = self._read()
         self._alone = asyncio.Lock()
+        self._swept = False
 
     # --- what all agents share ----------------------------------------------------------
 
@@ -180,6 +181,11 @@ class Locking:
         path = parent / secrets.token_hex(8)
 
         def make() -> Workshop:
+            if not self._swept:
+                self._swept = True
+                # What a killed daemon left; nobody else works here.
+                for left in parent.glob("*"):
+                    shelf.remove_tree(left)
             parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.mkdir(mode=0o755)
             work = Workshop(path, agents)

@@ -153,7 +153,10 @@ class NixProgram:
         """Return the version of Nix, which it is asked for once."""
         if not self._version:
             said = await self._processes.run(
-                ["nix", "--version"], env={"PATH": self._path}, timeout=30.0
+                ["nix", "--version"],
+                # Without a home Nix asks the password database, in which not everybody is.
+                env={"PATH": self._path, "HOME": "/"},
+                timeout=30.0,
             )
             match = re.search(rb"\) (\d+)\.(\d+)", said.stdout)
             if match is None:
