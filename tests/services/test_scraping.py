@@ -115,7 +115,7 @@ def test_every_figure_is_there(make_desk) -> None:
             ("hive_mail_oldest_seconds", ("coder",), 90),
             ("hive_mail_queued", ("manager",), 0),
             ("hive_mail_oldest_seconds", ("operator",), 0),
-            ("hive_approvals_pending", (), 0),
+            ("hive_approvals", ("pending",), 0),
             ("hive_builds", ("failed",), 0),
             ("hive_deploys", ("checking",), 0),
             ("hive_gateway_requests_total", ("coder",), 1),

@@ -131,8 +131,8 @@ class ReadTx(Protocol):
         """When the queued message was sent that has waited longest; None when none is queued."""
         ...
 
-    def count_pending(self) -> int:
-        """Approvals that wait for a decision."""
+    def count_approvals(self, state: approvals.ApprovalState) -> int:
+        """Approvals in that state."""
         ...
 
     def count_builds(self, build: proposals.BuildState) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from hyperhive import ports
-from hyperhive.domain import access, agents, errors, events, ids, proposals, statistics
+from hyperhive.domain import access, agents, approvals, errors, events, ids, proposals, statistics
 from hyperhive.services import metering, refusals
 
 _KEY: Final = "metrics_token"
@@ -42,7 +42,7 @@ class Figures:
     agents: Sequence[agents.Agent]
     totals: Sequence[statistics.TurnSum]
     queues: Sequence[Queue]
-    pending: int
+    approvals: Mapping[str, int]
     builds: Mapping[str, int]
     steps: Mapping[str, int]
     gateway: Mapping[str, Mapping[str, Any]]
@@ -113,7 +113,7 @@ class Scraping:
                     _queue(tx, now, name, party)
                     for name, party in [*parties, ("operator", ids.OPERATOR)]
                 ],
-                pending=tx.count_pending(),
+                approvals={one.value: tx.count_approvals(one) for one in approvals.ApprovalState},
                 builds={one.value: tx.count_builds(one) for one in proposals.BuildState},
                 steps={one.value: tx.count_steps(one) for one in proposals.DeployStep},
                 gateway={row.name: self._meter.view(row.id) for row in rows},

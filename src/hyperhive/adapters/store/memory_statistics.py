@@ -61,9 +61,8 @@ class MemoryStatistics:
         first = next(found, None)
         return None if first is None else first.sent_at
 
-    def count_pending(self) -> int:
-        pending = approvals.ApprovalState.PENDING
-        return sum(row.state is pending for row in self._tables.approvals.values())
+    def count_approvals(self, state: approvals.ApprovalState) -> int:
+        return sum(row.state is state for row in self._tables.approvals.values())
 
     def count_builds(self, build: proposals.BuildState) -> int:
         return sum(row.build is build for row in self._tables.proposals.values())

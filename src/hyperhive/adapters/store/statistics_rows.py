@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from hyperhive.adapters.store import rows
-from hyperhive.domain import ids, proposals, statistics, turns
+from hyperhive.domain import approvals, ids, proposals, statistics, turns
 
 _SUMS: Final = (
     "count(*), coalesce(sum(ended_at - started_at), 0), sum(tool_calls), sum(input_tokens), "
@@ -42,7 +42,7 @@ ADD_TURN: Final = (
 OLDEST_QUEUED: Final = (
     "SELECT sent_at FROM messages WHERE recipient = ? AND state = 'queued' ORDER BY id LIMIT 1"
 )
-COUNT_PENDING: Final = "SELECT count(*) FROM approvals WHERE state = 'pending'"
+COUNT_APPROVALS: Final = "SELECT count(*) FROM approvals WHERE state = ?"
 COUNT_BUILDS: Final = "SELECT count(*) FROM proposals WHERE build = ?"
 COUNT_STEPS: Final = "SELECT count(*) FROM proposals WHERE step = ?"
 
@@ -127,8 +127,8 @@ class StatisticsReads:
         row = self._execute(OLDEST_QUEUED, (recipient,)).fetchone()
         return None if row is None else rows.time_out(row[0])
 
-    def count_pending(self) -> int:
-        return self._execute(COUNT_PENDING).fetchone()[0]
+    def count_approvals(self, state: approvals.ApprovalState) -> int:
+        return self._execute(COUNT_APPROVALS, (state.value,)).fetchone()[0]
 
     def count_builds(self, build: proposals.BuildState) -> int:
         return self._execute(COUNT_BUILDS, (build.value,)).fetchone()[0]

@@ -88,12 +88,7 @@ def _gauges(figures: scraping.Figures) -> list[Family]:
             ["recipient"],
             [([queue.name], queue.oldest_seconds) for queue in figures.queues],
         ),
-        (
-            "hive_approvals_pending",
-            "Approvals that wait for the operator.",
-            [],
-            [([], figures.pending)],
-        ),
+        ("hive_approvals", "Approvals by state.", ["state"], _keyed(figures.approvals)),
         (
             "hive_builds",
             "Proposals by the state of their build.",
