@@ -18,7 +18,16 @@ import click
 
 from hyperhive import settings
 from hyperhive.cli import program
-from hyperhive.domain import access, agents, approvals, events, messages, turns
+from hyperhive.domain import (
+    access,
+    agents,
+    approvals,
+    events,
+    messages,
+    questions,
+    reminders,
+    turns,
+)
 from hyperhive.edges import action_table, params
 from hyperhive.edges.agent_api import tools
 from hyperhive.services import configuration_keys
@@ -111,6 +120,8 @@ MACHINES = [
     ("Sandboxes of agents (`phase`)", agents.TABLE, agents.OWNERS),
     ("Messages", messages.TABLE, messages.OWNERS),
     ("Approvals", approvals.TABLE, approvals.OWNERS),
+    ("Questions", questions.TABLE, questions.OWNERS),
+    ("Reminders", reminders.TABLE, reminders.OWNERS),
 ]
 
 

@@ -56,13 +56,14 @@ def test_list_shows_agents_in_a_table(hive: Any, daemon: Any) -> None:
 def test_status_says_what_waits_and_where_to_look(hive: Any, daemon: Any) -> None:
     daemon.answers["status"] = {
         "number": 9, "version": "0.1.0", "model": {"kind": "none", "upstream": "", "ready": False},
-        "pending": 1, "inbox": 0, "agents": [AGENT],
+        "pending": 1, "questions": 2, "inbox": 0, "agents": [AGENT],
     }  # fmt: skip
     done = hive("status")
     assert done.code == 0, done.err
     assert "1 approval for you; see: hive pending" in done.out
-    assert "inbox    nothing waits for you" in done.out
-    assert "model    none yet" in done.out
+    assert "2 questions for you; see: hive questions" in done.out
+    assert "inbox      nothing waits for you" in done.out
+    assert "model      none yet" in done.out
     assert done.out.splitlines()[-1].startswith("coder ")
 
 

@@ -86,6 +86,7 @@ def status(call: Invocation) -> None:
             ("version", result["version"]),
             ("model", said),
             ("pending", _count(result["pending"], "approval", "hive pending")),
+            ("questions", _count(result["questions"], "question", "hive questions")),
             ("inbox", _count(result["inbox"], "message", "hive inbox")),
         ],
         color=call.color,
