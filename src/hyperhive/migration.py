@@ -25,7 +25,7 @@ from hyperhive.adapters.process import host as host_processes
 from hyperhive.adapters.sandbox import one_shot
 from hyperhive.adapters.store import sqlite as store_sqlite
 from hyperhive.domain import agents, configuration, errors, ids, imports
-from hyperhive.services import agent_toml, migrating
+from hyperhive.services import agent_toml, lookup, migrating
 
 MARKER: Final = "imported/done.json"
 _NO_MAIL: Final = imports.OldMail((), (), {})
@@ -48,44 +48,6 @@ class Order:
     dry_run: bool = False
 
 
-@dataclasses.dataclass(slots=True)
-class Brought:
-    """How it went for one agent."""
-
-    old: str
-    name: str = ""
-    id: str = ""
-    live: bool = False
-    deployed: str = ""
-    """The commit that runs; empty: it begins with a new configuration."""
-    tags: int = 0
-    files: int = 0
-    left: list[str] = dataclasses.field(default_factory=list[str])
-    problems: list[str] = dataclasses.field(default_factory=list[str])
-
-
-@dataclasses.dataclass(slots=True)
-class Outcome:
-    """How it went altogether, as `hive import --json` prints it."""
-
-    source: str
-    home: str
-    layout: str
-    state: str
-    """``planned``, ``imported``, ``incomplete`` or ``already imported``."""
-    agents: list[Brought] = dataclasses.field(default_factory=list[Brought])
-    messages: dict[str, int] = dataclasses.field(default_factory=dict[str, int])
-    approvals: dict[str, int] = dataclasses.field(default_factory=dict[str, int])
-    left: dict[str, int] = dataclasses.field(default_factory=dict[str, int])
-    """What was not brought over, by what it is, and how much."""
-    problems: list[str] = dataclasses.field(default_factory=list[str])
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing failed."""
-        return not self.problems and not any(agent.problems for agent in self.agents)
-
-
 def at_start(options: settings.Settings, report: Report) -> None:
     """Before a daemon starts in a home that is the older system's: import it in place, once."""
     home = options.home
@@ -94,7 +56,7 @@ def at_start(options: settings.Settings, report: Report) -> None:
         return
     report(f"{home} is a home of the older hyperhive; importing it in place")
     outcome = run(options, Order(home), report)
-    for line in problems_of(outcome):
+    for line in outcome.told():
         report(line)
 
 
@@ -103,7 +65,7 @@ def run(
     order: Order,
     report: Report,
     checkpoint: Checkpoint = lambda _: None,
-) -> Outcome:
+) -> imports.Outcome:
     """Do what *order* says, or say what it would do.
 
     `HiveError` CONFLICT while a daemon runs, there or here, or when the hive has a life of its
@@ -118,11 +80,12 @@ def run(
     if layout.DEFAULT in (order.source.resolve(), source):
         layout.check_stopped()
     done = _marker(home)
-    if done is not None:
+    if done is not None and done.source == str(source):
         return done
+    if not in_place or source == home:
+        # Before anything is made: is there anything to bring?
+        layout.read(source, order.manager)
     if in_place:
-        if source == home:
-            layout.read(source, order.manager)
         checkpoint("set aside")
         with hive_home.hold(home):
             source = bringing.set_aside(home)
@@ -132,38 +95,36 @@ def run(
         return asyncio.run(work.run())
 
 
-def problems_of(outcome: Outcome) -> list[str]:
-    """Everything that failed, a sentence each."""
-    return [
-        *outcome.problems,
-        *(f"{agent.old}: {said}" for agent in outcome.agents for said in agent.problems),
-    ]
-
-
-def _marker(home: pathlib.Path) -> Outcome | None:
+def _marker(home: pathlib.Path) -> imports.Outcome | None:
     """What was written down when all had been brought over."""
     try:
         said: dict[str, Any] = json.loads((home / MARKER).read_bytes())
     except FileNotFoundError:
         return None
-    rows = [Brought(**row) for row in said.pop("agents")]
-    found = Outcome(agents=rows, **said)
+    rows = [imports.Brought(**row) for row in said.pop("agents")]
+    found = imports.Outcome(agents=rows, **said)
     if not found.is_complete:
         return None
     found.state = "already imported"
     return found
 
 
-def _planned(old: layout.OldHive, order: Order, home: pathlib.Path) -> Outcome:
-    outcome = Outcome(str(old.root), str(home), old.layout.value, "planned")
+def _brought(row: layout.OldAgent) -> imports.Brought:
+    has = [name for name in ("applied", "config", "state", "claude") if getattr(row, name)]
+    return imports.Brought(row.name, has=has, live=row.live, left=list(row.left))
+
+
+def _planned(old: layout.OldHive, order: Order, home: pathlib.Path) -> imports.Outcome:
+    outcome = imports.Outcome(str(old.root), str(home), old.layout.value, "planned")
     for row in old.agents:
-        brought = Brought(row.name, live=row.live, left=list(row.left))
+        brought = _brought(row)
         try:
             brought.name = imports.new_name(row.name, old.manager, order.renamed)
         except errors.HiveError as error:
             brought.problems.append(error.message)
         outcome.agents.append(brought)
-    outcome.left = dict.fromkeys(old.left, 1)
+    outcome.database = old.database is not None
+    outcome.left = dict.fromkeys((f"{name} at its top" for name in old.left), 1)
     return outcome
 
 
@@ -185,7 +146,9 @@ class _Import:
         self._checkpoint = checkpoint
         self._clock = system_clock.SystemClock()
         self._files = bringing.Bringing(source, options.home, move=order.move)
-        self._outcome = Outcome(str(source), str(options.home), self._old.layout.value, "imported")
+        self._outcome = imports.Outcome(
+            str(source), str(options.home), self._old.layout.value, "imported"
+        )
         home, processes = options.home, host_processes.HostProcesses()
         own_git = git.Git(processes, never=[home / "proposed"])
         held = locks.Locks(home / "run" / "locks")
@@ -200,7 +163,7 @@ class _Import:
         )
         self._adoption = adopting.Adoption(self._repos, shots, own_git, held)
 
-    async def run(self) -> Outcome:
+    async def run(self) -> imports.Outcome:
         """All steps, in order."""
         path = self._options.home / "store" / "hive.db"
         self._store = await store_sqlite.SqliteStore.open(path, self._clock)
@@ -212,6 +175,7 @@ class _Import:
 
     async def _run(self) -> None:
         outcome, old = self._outcome, self._old
+        outcome.database = old.database is not None
         self._step("begin")
         await self._store.write(lambda tx: migrating.begin(tx, str(old.root)))
         await asyncio.to_thread(self._files.begin)
@@ -220,18 +184,18 @@ class _Import:
         if not old.manager:
             await self._adopt("", ids.MANAGER_NAME, live=True)
         for row in rows:
-            brought = Brought(row.name, live=row.live, left=list(row.left))
+            brought = _brought(row)
             outcome.agents.append(brought)
             try:
                 name = imports.new_name(row.name, old.manager, self._order.renamed)
-                agent = await self._adopt(row.name, name, live=row.live)
+                brought.live = row.live or name == ids.MANAGER_NAME
+                agent = await self._adopt(row.name, name, live=brought.live)
             except errors.HiveError as error:
                 self._failed(brought, "name", error)
                 continue
             parties[row.name] = agent
             brought.name, brought.id = agent.name, agent.id
-        manager = await self._store.read(lambda tx: tx.find_agent(ids.MANAGER_NAME))
-        assert manager is not None
+        manager = await self._store.read(lambda tx: lookup.require_named(tx, ids.MANAGER_NAME))
         manager_uid = self._uid(manager)
         for row, brought in zip(rows, outcome.agents, strict=True):
             if row.name in parties:
@@ -242,7 +206,7 @@ class _Import:
             await asyncio.to_thread(self._files.meta)
         await asyncio.to_thread(self._files.end)
         for name in old.left:
-            outcome.left.setdefault(f"{name} at the top of the older home", 1)
+            outcome.left.setdefault(f"{name} at its top", 1)
         if not outcome.is_complete:
             outcome.state = "incomplete"
         await asyncio.to_thread(self._mark)
@@ -254,7 +218,7 @@ class _Import:
         )
 
     async def _bring(
-        self, row: layout.OldAgent, agent: agents.Agent, brought: Brought, manager_uid: int
+        self, row: layout.OldAgent, agent: agents.Agent, brought: imports.Brought, manager_uid: int
     ) -> None:
         """The three things that an agent has; one that fails does not hold up the others."""
         if row.applied:
@@ -281,7 +245,7 @@ class _Import:
             self._note(agent.name, f"state: {copied.files} files, {copied.bytes} bytes")
 
     async def _repository(
-        self, row: layout.OldAgent, agent: agents.Agent, brought: Brought
+        self, row: layout.OldAgent, agent: agents.Agent, brought: imports.Brought
     ) -> None:
         """Its commits and tags, then what runs."""
         self._step(f"repository of {agent.name}")
@@ -371,7 +335,7 @@ class _Import:
         self._checkpoint(name)
         self._report(name)
 
-    def _failed(self, brought: Brought, what: str, error: Exception) -> None:
+    def _failed(self, brought: imports.Brought, what: str, error: Exception) -> None:
         said = error.message if isinstance(error, errors.HiveError) else f"{what}: {error}"
         brought.problems.append(said)
         self._note(brought.old, said)

@@ -12,6 +12,7 @@ from typing import Any
 from hyperhive import migration, ports, settings
 from hyperhive.adapters.clock.system import SystemClock
 from hyperhive.adapters.store.sqlite import SqliteStore
+from hyperhive.domain import imports
 from rigs import old_hives
 
 _RUN = """
@@ -31,7 +32,7 @@ sys.exit(0 if made.is_complete else 3)
 _ID = re.compile(r"[0-9a-f]{12}")
 
 
-def bring(home: pathlib.Path, source: pathlib.Path, **how: Any) -> migration.Outcome:
+def bring(home: pathlib.Path, source: pathlib.Path, **how: Any) -> imports.Outcome:
     """Import *source* into *home*, in this process."""
     order = migration.Order(source, **how)
     return migration.run(settings.load({}, {"home": home}), order, lambda _: None)

@@ -247,7 +247,7 @@ def test_in_place_at_start_and_then_it_works(
 
 
 def test_it_can_be_skipped_and_tried_first(
-    old: old_hives.Old, home: pathlib.Path, test_cache: pathlib.Path
+    old: old_hives.Old, home: pathlib.Path, tmp_path: pathlib.Path, test_cache: pathlib.Path
 ) -> None:
     hive = hives.HiveProcess(home, test_cache)
     planned = hive.ask("import", str(old.root), "--dry-run")
@@ -255,6 +255,16 @@ def test_it_can_be_skipped_and_tried_first(
     assert [row["name"] for row in planned["agents"]] == ["coder", "gone", "manager"]
     hive.env["HIVE_SKIP_META_MIGRATION"] = "1"
     assert hive.ask("import", str(old.root)) == {"state": "skipped"}
+    assert not home.exists()
+    assert planned["database"]
+    assert planned["agents"][0]["has"] == ["applied", "config", "state", "claude"]
+    done = hive.run("import", str(tmp_path / "nothing"))
+    assert (done.returncode, home.exists()) == (0, False)
+    del hive.env["HIVE_SKIP_META_MIGRATION"]
+    assert hive.run("import", str(tmp_path / "nothing")).returncode == 5
+    said = hive.run("import", str(old.root), "--dry-run").stdout
+    assert "hm1nd  manager  yes   applied, config, state, claude" in said
+    assert hive.run("import", str(old.root), "--rename", "x").returncode == 2
     assert not home.exists()
 
 
@@ -266,11 +276,11 @@ def test_it_is_refused_beside_a_daemon_and_in_a_hive_with_a_life(
     assert refused.value.kind is errors.ErrorKind.CONFLICT
     imported_hives.bring(home, old.root)
     other = old_hives.with_flakes(tmp_path / "other")
-    (home / "imported" / "done.json").unlink()
     with pytest.raises(errors.HiveError, match="choose another --home"):
         imported_hives.bring(home, other.root)
     with pytest.raises(errors.HiveError, match="neither applied/ nor agents/"):
         imported_hives.bring(tmp_path / "third", tmp_path / "new" / "log")
+    assert not (tmp_path / "third").exists()
 
 
 def test_one_broken_agent_holds_up_nobody(old: old_hives.Old, home: pathlib.Path) -> None:

@@ -13,7 +13,7 @@ from hyperhive.cli.options import Invocation, common
 from hyperhive.domain import errors
 
 if TYPE_CHECKING:
-    from hyperhive import migration
+    from hyperhive.domain import imports
 
 
 @click.command("import")
@@ -76,24 +76,21 @@ def _rename(text: str) -> tuple[str, str]:
     return old, new
 
 
-def _print(call: Invocation, outcome: migration.Outcome) -> None:
+def _print(call: Invocation, outcome: imports.Outcome) -> None:
     show.echo(f"{outcome.state}: {show.clean(outcome.source)} -> {show.clean(outcome.home)}")
     show.echo(f"layout: {outcome.layout}")
-    show.table(
-        ["THERE", "HERE", "ID", "RUNS", "TAGS", "FILES"],
-        [
+    if outcome.state == "planned":
+        show.table(
+            ["THERE", "HERE", "RUNS", "HAS"],
             [
-                row.old,
-                row.name or "-",
-                row.id or "-",
-                row.deployed[:12] or ("-" if outcome.state == "planned" else "a new one"),
-                str(row.tags),
-                str(row.files),
-            ]
-            for row in outcome.agents
-        ],
-        color=call.color,
-    )
+                [row.old, row.name or "-", "yes" if row.live else "no", ", ".join(row.has)]
+                for row in outcome.agents
+            ],
+            color=call.color,
+        )
+        show.echo(f"approvals and mail: {'yes' if outcome.database else 'there is no database'}")
+    else:
+        _print_agents(call, outcome)
     for title, counts in (("approvals", outcome.approvals), ("messages", outcome.messages)):
         said = ", ".join(f"{count} {show.clean(what)}" for what, count in sorted(counts.items()))
         if said:
@@ -107,3 +104,21 @@ def _print(call: Invocation, outcome: migration.Outcome) -> None:
             show.echo(f"problem: {show.clean(row.old)}: {show.clean(problem)}")
     for problem in outcome.problems:
         show.echo(f"problem: {show.clean(problem)}")
+
+
+def _print_agents(call: Invocation, outcome: imports.Outcome) -> None:
+    show.table(
+        ["THERE", "HERE", "ID", "RUNS", "TAGS", "FILES"],
+        [
+            [
+                row.old,
+                row.name or "-",
+                row.id or "-",
+                row.deployed[:12] or "a new one",
+                str(row.tags),
+                str(row.files),
+            ]
+            for row in outcome.agents
+        ],
+        color=call.color,
+    )

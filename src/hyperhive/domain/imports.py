@@ -66,6 +66,55 @@ class OldMail:
     """Rows that are not brought over, by what they are."""
 
 
+@dataclasses.dataclass(slots=True)
+class Brought:
+    """How it went for one agent."""
+
+    old: str
+    name: str = ""
+    id: str = ""
+    has: list[str] = dataclasses.field(default_factory=list[str])
+    """What there is of it: applied, config, state, claude."""
+    live: bool = False
+    deployed: str = ""
+    """The commit that runs; empty: it begins with a new configuration."""
+    tags: int = 0
+    files: int = 0
+    left: list[str] = dataclasses.field(default_factory=list[str])
+    problems: list[str] = dataclasses.field(default_factory=list[str])
+
+
+@dataclasses.dataclass(slots=True)
+class Outcome:
+    """How it went altogether, as `hive import --json` prints it."""
+
+    source: str
+    home: str
+    layout: str
+    state: str
+    """``planned``, ``imported``, ``incomplete`` or ``already imported``."""
+    database: bool = False
+    """Whether there is one to take approvals and mail from."""
+    agents: list[Brought] = dataclasses.field(default_factory=list[Brought])
+    messages: dict[str, int] = dataclasses.field(default_factory=dict[str, int])
+    approvals: dict[str, int] = dataclasses.field(default_factory=dict[str, int])
+    left: dict[str, int] = dataclasses.field(default_factory=dict[str, int])
+    """What was not brought over, by what it is, and how much."""
+    problems: list[str] = dataclasses.field(default_factory=list[str])
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing failed."""
+        return not self.problems and not any(agent.problems for agent in self.agents)
+
+    def told(self) -> list[str]:
+        """Everything that failed, a sentence each."""
+        return [
+            *self.problems,
+            *(f"{agent.old}: {said}" for agent in self.agents for said in agent.problems),
+        ]
+
+
 KINDS: Final[Mapping[str, approvals.ApprovalKind]] = {
     "spawn": approvals.ApprovalKind.SPAWN,
     "apply_commit": approvals.ApprovalKind.APPLY_COMMIT,
