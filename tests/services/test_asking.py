@@ -204,7 +204,7 @@ def test_a_flood_of_questions_is_refused_and_the_same_words_are_one(run: Run) ->
         told = await office.refuses(UNAVAILABLE, desk_.ask(alice, "operator", "one more?"))
         assert "limit is 3" in told
         assert (await desk_.ask(bob, "operator", "question 1?")).id == 4
-        for _ in range(questions.HOURLY_TO_OPERATOR - questions.OPEN_TO_OPERATOR):
+        for _ in range(questions.HOURLY_TO_ONE - questions.OPEN_TO_OPERATOR):
             waiting = await desk_.ask(alice, "operator", "question 0?")
             await desk_.answer(OLGA, waiting.id, text="x")
             assert (await desk_.ask(alice, "operator", "question 0?")).id > waiting.id
@@ -218,6 +218,22 @@ def test_a_flood_of_questions_is_refused_and_the_same_words_are_one(run: Run) ->
         for n in range(questions.OPEN_TO_AGENTS - 1):
             await desk_.ask(alice, "bob", f"question {n}?")
         await office.refuses(UNAVAILABLE, desk_.ask(alice, "bob", "one more?"))
+
+    run(scenario)
+
+
+def test_asking_and_answering_is_no_way_around_the_loop_breaker(run: Run) -> None:
+    async def scenario(office: Office) -> None:
+        alice, bob, desk_ = await office.hire("alice"), await office.hire("bob"), desk(office)
+        await office.hire("eve")
+        for n in range(questions.HOURLY_TO_ONE):
+            asked = await desk_.ask(alice, "bob", f"and {n}?")
+            await desk_.answer(bob, asked.id, text="yes, and you?")
+        told = await office.refuses(UNAVAILABLE, desk_.ask(alice, "bob", "and now?"))
+        assert "you asked bob 20 questions within an hour" in told
+        assert (await desk_.ask(alice, "eve", "and now?")).is_open
+        office.clock.advance(3601)
+        assert (await desk_.ask(alice, "bob", "and now?")).is_open
 
     run(scenario)
 

@@ -22,8 +22,9 @@ TTL_MAX: Final = 30 * 86_400.0
 """Seconds that a question may wait at most, when it says how long."""
 OPEN_TO_OPERATOR: Final = 3
 """Questions of one agent that may wait for the operator at the same time."""
-HOURLY_TO_OPERATOR: Final = 20
-"""Questions that one agent may ask the operator within an hour."""
+HOURLY_TO_ONE: Final = 20
+"""Questions that one agent may ask the operator, or one other agent, within an hour: asking and
+answering is no way around the loop breaker."""
 HOURLY: Final = 200
 """Questions that one agent may ask anybody within an hour."""
 OPEN_TO_AGENTS: Final = 20

@@ -187,11 +187,11 @@ class Asking:
         after = self._clock.now() - HOUR
         newest = tx.list_questions(asker=asker, limit=questions.HOURLY)
         recent = [row for row in newest if row.asked_at > after]
-        of_operator = [row for row in recent if row.asked == ids.OPERATOR]
-        if to_operator and len(of_operator) >= questions.HOURLY_TO_OPERATOR:
+        of_one = [row for row in recent if row.asked == asked]
+        if len(of_one) >= questions.HOURLY_TO_ONE:
             raise errors.unavailable(
-                f"cannot ask: you asked the operator {len(of_operator)} questions within an hour, "
-                f"the limit is {questions.HOURLY_TO_OPERATOR}; decide yourself, or ask later"
+                f"cannot ask: you asked {of_one[0].asked_name} {len(of_one)} questions within an "
+                f"hour, the limit is {questions.HOURLY_TO_ONE}; decide yourself, or ask later"
             )
         if len(recent) >= questions.HOURLY:
             raise errors.unavailable(

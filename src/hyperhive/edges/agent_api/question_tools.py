@@ -161,7 +161,7 @@ TOOLS: Final = (
         "later as the event `operator_answered` with `id`, `question` and `answer`, and wakes "
         'you: go on with other work or end your turn. "[expired]" and "[cancelled]" mean that '
         f"nobody answered: decide yourself. At most {questions.OPEN_TO_OPERATOR} may wait and "
-        f"{questions.HOURLY_TO_OPERATOR} be asked in an hour, so ask for what only a human can "
+        f"{questions.HOURLY_TO_ONE} be asked in an hour, so ask for what only a human can "
         "decide. For news that need no answer use `send`.",
         _ask_operator,
     ),
