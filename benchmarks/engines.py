@@ -18,6 +18,7 @@ from hyperhive.adapters.clock.system import SystemClock
 from hyperhive.adapters.store.sqlite import SqliteStore
 from hyperhive.domain import access, agents, events, ids, turns
 from hyperhive.services import messaging
+from hyperhive.services.loop_breaker import LoopBreaker
 
 
 def party(number: int) -> ids.AgentId:
@@ -57,7 +58,7 @@ class StoreEngine:
     async def open(self, receivers: int) -> None:
         self._clock = SystemClock()
         self._store = await SqliteStore.open(self._path, self._clock)
-        self._mail = messaging.Messaging(self._store, self._clock)
+        self._mail = messaging.Messaging(self._store, self._clock, LoopBreaker(40, 30))
         self._callers = [
             access.Caller(ids.PartyId(f"{number:012x}"), f"s{number}", agents.Role.AGENT, "socket")
             for number in range(0xF000, 0xF100)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from hyperhive.domain import agents, errors, ids
-from hyperhive.services import budgets, holds, messaging, waits
+from hyperhive.services import budgets, holds, loop_breaker, messaging, waits
 from hyperhive.services.loop_breaker import LoopBreaker
 from rigs.turn_stories import until
 
@@ -121,12 +121,19 @@ def test_slow_talk_is_no_loop_and_a_burst_counts_once(make_desk):
     asyncio.run(story())
 
 
-def test_a_restart_in_the_middle_counts_on(make_desk):
+@pytest.mark.parametrize("others", [0, loop_breaker.LEARNT])
+def test_a_restart_in_the_middle_counts_on(make_desk, others):
     async def story():
         desk = make_desk()
+        await desk.agent("carol")
         mail, alice, bob = await talkers(desk)
         await exchange(mail, alice, bob, MOST)
+        for _ in range(others):
+            await mail.send(alice, "operator", "still thanking")
         again, alice, bob = await talkers(desk)
+        if others:
+            # The first look of the new run sees nothing of the pair.
+            await again.send(alice, "carol", "hello")
         await again.send(alice, "bob", "thank you again")
         assert await held(desk) == ["alice", "bob"]
 

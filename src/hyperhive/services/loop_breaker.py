@@ -7,12 +7,16 @@ than the truth, only says when it is worth looking at them: once in so many send
 from __future__ import annotations
 
 import datetime
+import math
+from typing import Final
 
 from hyperhive import ports
 from hyperhive.domain import ids, loops
 from hyperhive.domain.messages import Message
 from hyperhive.services import holding, holds, posting
 
+LEARNT: Final = 200
+"""Newest messages that a new run of the daemon looks at; bodies make more of them heavy."""
 Pair = tuple[ids.PartyId, ids.PartyId]
 
 
@@ -25,20 +29,34 @@ class LoopBreaker:
         # Sends since the last look, and what that found. Used on the store's writer alone; a
         # work that is undone leaves it too high, which costs one more look.
         self._at_most: dict[Pair, int] = {}
+        self._unknown_until = math.inf
+        """Before this time (Unix) a pair that we have not seen may have talked before our start."""
 
     def sent(self, tx: ports.Tx, now: datetime.datetime, message: Message) -> None:
         """In the transaction of a send: hold both when they loop, and tell the operator once."""
         if not self._most or _no_agent(message.sender) or _no_agent(message.recipient):
             return
         pair = _pair(message)
-        # Not seen by this run of the daemon: look.
-        count = self._at_most.get(pair, self._most) + 1
+        if self._unknown_until == math.inf:
+            self._learn(tx, now)
+        unseen = self._most if now.timestamp() < self._unknown_until else 0
+        count = self._at_most.get(pair, unseen) + 1
         if count > self._most:
             count = self._look(tx, now, pair)
         if count > self._most:
             self._hold(tx, now, message, count)
             count = 0
         self._at_most[pair] = count
+
+    def _learn(self, tx: ports.ReadTx, now: datetime.datetime) -> None:
+        """Take in what was sent before our start, so that not every pair needs a look."""
+        newest = tx.list_messages(limit=LEARNT)
+        recent = [message for message in newest if message.sent_at >= now - self._window]
+        for message in recent:
+            self._at_most[_pair(message)] = self._at_most.get(_pair(message), 0) + 1
+        complete = len(recent) < LEARNT
+        # What was sent before our start leaves the window in its time.
+        self._unknown_until = (now if complete else now + self._window).timestamp()
 
     def _look(self, tx: ports.ReadTx, now: datetime.datetime, pair: Pair) -> int:
         limit = self._most + 1
