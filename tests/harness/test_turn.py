@@ -307,6 +307,7 @@ def test_a_warm_process_compacts_too() -> None:
         ("Error during compaction: API Error: 500 Internal server error.", "failed"),
         ("Error during compaction: API Error: Request rejected (429) · rate limit", "rate_limited"),
         ("Error during compaction: API Error: 401 invalid x-api-key", "needs_login"),
+        ("Error during compaction: Invalid API key · Fix external API key", "needs_login"),
     ],
 )
 def test_a_compaction_never_says_itself_that_it_failed(said: str, outcome: str) -> None:

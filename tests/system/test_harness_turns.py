@@ -213,15 +213,79 @@ def test_a_session_that_is_not_as_the_plan_says_is_recovered(
     assert ("one" in json.dumps(harness.model.requests[-1].body["messages"])) is not resume
 
 
-def test_too_long_a_prompt_is_compacted_once_and_tried_again(harness: Harness) -> None:
+def test_too_long_a_prompt_is_said_and_the_session_compacted_and_used_again(
+    harness: Harness,
+) -> None:
     daemon, session = harness.daemon, str(uuid.uuid4())
     for number in range(2):
         given = plan(script({"say": f"fact {number}"}), session=session, resume=number > 0)
         assert daemon.ended(daemon.give(given))["outcome"] == "ok"
+    [pid] = harness.claude_pids()
     body = script({"error": "prompt_too_long", "times": 1}, {"say": "fits now"})
-    end = daemon.ended(daemon.give(plan(body, session=session, resume=True)))
+    tried = plan(body, session=session, resume=True)
+    assert daemon.ended(daemon.give(tried))["outcome"] == "too_long", daemon.tell()
+    end = daemon.ended(daemon.give(compaction(session)))
     assert end["outcome"] == "ok", daemon.tell()
-    assert "compacting" in [state for state, _ in daemon.states]
+    assert 0 < end["usage"]["context_tokens"] < 2000
+    assert end["usage"]["output_tokens"] > 0, "what compacting took is counted"
+    again = daemon.give({**tried, "turn": "again"})
+    assert daemon.ended(again)["outcome"] == "ok", daemon.tell()
+    assert daemon.ended(again)["window"] == 1_000_000
+    assert harness.claude_pids() == [pid], "all in one process"
+    assert "compacted: " in daemon.notes()
+
+
+def compaction(session: str, **fields: Any) -> dict[str, Any]:
+    """A plan that compacts."""
+    return plan(session=session, resume=True, **fields) | {
+        "kind": "compaction",
+        "woke_by": "asked by the operator",
+    }
+
+
+@pytest.mark.parametrize(
+    ("summary", "outcome"),
+    [
+        ({"error": "prompt_too_long", "times": "always"}, "too_long"),
+        ({"error": 500, "times": "always"}, "failed"),
+        ({"error": 429, "times": "always"}, "rate_limited"),
+        ({"error": 401, "times": "always"}, "needs_login"),
+    ],
+)
+def test_a_compaction_that_fails_says_how_and_leaves_the_session_as_it_was(
+    harness: Harness, summary: dict[str, Any], outcome: str
+) -> None:
+    daemon, session = harness.daemon, str(uuid.uuid4())
+    # The program leaves mail out when a summary is too long, but never the notes of /state.
+    (harness.state / "CLAUDE.md").write_text(script({"compacting": [summary]}))
+    given = plan(script({"say": "fact 0"}), session=session)
+    assert daemon.ended(daemon.give(given))["outcome"] == "ok"
+    end = daemon.ended(daemon.give(compaction(session)))
+    assert (end["outcome"], bool(end["note"])) == (outcome, True), daemon.tell()
+    after = daemon.give(plan(script({"say": "two"}), session=session, resume=True))
+    assert daemon.ended(after)["outcome"] == "ok", daemon.tell()
+    assert "fact 0" in json.dumps(harness.model.requests[-1].body["messages"])
+
+
+@pytest.mark.parametrize("how", ["interrupt", "kill"])
+def test_a_compaction_that_is_ended_in_the_middle_leaves_a_session_to_go_on_with(
+    harness: Harness, how: str
+) -> None:
+    daemon, session = harness.daemon, str(uuid.uuid4())
+    body = script({"compacting": [{"sleep": 30}]}, {"say": "one"})
+    assert daemon.ended(daemon.give(plan(body, session=session)))["outcome"] == "ok"
+    asked = len(harness.model.requests)
+    turn = daemon.give(compaction(session))
+    eventually(lambda: len(harness.model.requests) > asked)
+    if how == "kill":
+        os.kill(harness.claude_pids()[0], signal.SIGKILL)
+    else:
+        daemon.order(turn)
+    end = daemon.ended(turn)
+    assert end["outcome"] == {"kill": "failed", "interrupt": "interrupted"}[how], daemon.tell()
+    after = daemon.give(plan(script({"say": "two"}), session=session, resume=True))
+    assert daemon.ended(after)["outcome"] == "ok", daemon.tell()
+    assert "one" in json.dumps(harness.model.requests[-1].body["messages"])
 
 
 def test_the_process_is_retired_when_idle_or_too_large(harness: Harness) -> None:

@@ -25,6 +25,8 @@ class Reason(enum.Enum):
     """A turn did not fit into the model's window."""
     FULL = "full"
     """The settable share of the window is in use."""
+    SPOILED = "spoiled"
+    """It holds nothing but mail that is too long by itself."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ def next_turn(session: Session, *, started: bool, share: float, has_mail: bool) 
 
 def begun_anew(session: Session) -> Session:
     """After `renew` was obeyed: a new session, of which nothing is known yet."""
+    if session.renew is Reason.SPOILED:
+        return Session(told=session.told)
     return Session(told=session.renew is not Reason.TOO_LONG)
 
 
@@ -86,8 +90,8 @@ def after_mail(
         session = dataclasses.replace(session, context=context, window=window or session.window)
     if outcome is turns.Outcome.TOO_LONG:
         if hopeless:
-            # Neither would help: the mail itself is too long for the model.
-            return session
+            # The mail itself is too long; the next must not stand behind it in one session.
+            return dataclasses.replace(session, compact=None, renew=Reason.SPOILED)
         if session.retrying:
             return dataclasses.replace(
                 session, compact=None, renew=Reason.TOO_LONG, retrying=False, tries=0

@@ -16,6 +16,8 @@ TOO_LONG = ("prompt_too_long", "blocking_limit")
 LOGIN_STATUS = (401, 403)
 LIMIT_STATUS = (429, 529)
 _STATUS = re.compile(r"API Error: [^0-9]*\b(4\d\d|5\d\d)\b")
+# What the program says of a refused credential when it has no status to name.
+_LOGIN_WORDS = re.compile(r"Invalid API key|Not logged in|/login\b|OAuth token")
 _LOGIN_ERRORS = ("authentication_failed", "oauth_org_not_allowed")
 _LIMIT_ERRORS = ("rate_limit", "overloaded")
 
@@ -81,12 +83,12 @@ class Judge:
             return Verdict("ok", "")
         note = self._compact_error or self._said or self._reason(result) or "it said nothing"
         status = _STATUS.search(self._compact_error)
-        if status and int(status.group(1)) in LOGIN_STATUS:
+        if _LOGIN_WORDS.search(note) or (status and int(status.group(1)) in LOGIN_STATUS):
             return Verdict("needs_login", note)
         if status and int(status.group(1)) in LIMIT_STATUS:
             return Verdict("rate_limited", note, self._retry_at)
-        if self._compact_error and "API Error" not in self._compact_error:
-            # Not a failure of the way to the model: it would fail the same way again.
+        if self._compact_error and "Error" not in self._compact_error:
+            # "Compaction failed · …": not the way to the model, so it would fail again.
             return Verdict("too_long", note)
         return Verdict("failed", note)
 

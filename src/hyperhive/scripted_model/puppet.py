@@ -49,6 +49,9 @@ def play(request: brain.Request, found: list[str]) -> brain.Reply:
 def plain(request: brain.Request) -> brain.Reply:
     """An answer to what is no script: helper requests of the CLI, and people."""
     if "summary of the conversation" in request.prompt:
+        told = summary_steps(request)
+        if told:
+            return play_part(request, told)
         return [brain.Say("<summary>The scripted model has nothing to remember.</summary>")]
     if not request.tools and "title" in request.system.lower():
         return [brain.Say('{"title": "Scripted"}')]
@@ -56,6 +59,22 @@ def plain(request: brain.Request) -> brain.Reply:
         names = ", ".join(f"message {one.id} from {one.sender}" for one in request.mail)
         return [brain.Say(f"This is the scripted model. It got {names}, and no script.")]
     return [brain.Say(f"This is the scripted model. It got: {request.prompt[:80]}")]
+
+
+def summary_steps(request: brain.Request) -> list[dict[str, Any]]:
+    """What the newest ``compacting`` step of the whole conversation says of its summary."""
+    texts = [
+        str(block.get("text", ""))
+        for role, blocks in request.messages
+        if role == "user"
+        for block in blocks
+    ]
+    for text in reversed(texts):
+        for step in reversed(_steps(mail.scripts(text))):
+            given = step.get("compacting")
+            if isinstance(given, list) and all(isinstance(one, dict) for one in given):
+                return given
+    return []
 
 
 def parts(found: list[str]) -> list[list[dict[str, Any]]]:
@@ -210,6 +229,8 @@ _STEPS: Final[Mapping[str, Callable[[Mapping[str, Any]], list[brain.Block]]]] = 
     "stall": lambda step: [brain.Stall(int(_number(step, "after")), _number(step, "stall"))],
     "stop": lambda step: [brain.Stop(str(step["stop"]))],
     "usage": _tokens,
+    # Only heard when the CLI asks for a summary of the conversation that this stands in.
+    "compacting": lambda _: [],
     "error": _error,
     "cut": lambda step: [brain.Cut(int(_number(step, "cut")))],
     "snap": lambda step: [

@@ -22,6 +22,11 @@ WORDS: Final = {
     sessions.Reason.FULL: "the model's window is filling up",
 }
 """Why a session is compacted, as the page says it."""
+_ANEW: Final = {
+    sessions.Reason.ASKED: "asked for",
+    sessions.Reason.TOO_LONG: "the one before was too long and could not be compacted",
+    sessions.Reason.SPOILED: "the one before held nothing but mail that is too long",
+}
 
 
 def load(tx: ports.ReadTx, agent: ids.AgentId) -> sessions.Session:
@@ -72,11 +77,9 @@ def begin(
     agent = dataclasses.replace(agent, session_id=str(uuid.uuid4()), session_started=False)
     tx.update_agent(agent)
     save(tx, agent.id, sessions.begun_anew(session))
-    too_long = session.renew is sessions.Reason.TOO_LONG
-    why = "the one before was too long and could not be compacted" if too_long else "asked for"
-    text = f"new session {agent.session_id} in place of {before or 'none'}: {why}"
+    text = f"new session {agent.session_id} in place of {before or 'none'}: {_ANEW[session.renew]}"
     tx.record(events.Event(events.EventKind.SESSION_RENEWED, agent=agent.id, turn=turn, text=text))
-    if too_long:
+    if session.renew is sessions.Reason.TOO_LONG:
         posting.tell_operator(
             tx,
             now,
