@@ -53,7 +53,7 @@ def test_who_decided_is_on_record(open_hive: Open) -> None:
         ({"version": 2, "verb": "list"}, "invalid", "this daemon speaks 1"),
         ({"version": True, "verb": "list"}, "invalid", "this daemon speaks 1"),
         ({"version": 1}, "invalid", "missing required field `verb`"),
-        ({"version": 1, "verb": "dance"}, "not_found", "cancel-build, card"),
+        ({"version": 1, "verb": "dance"}, "not_found", "cancel-build, cancel-question, card"),
         ({"version": 1, "verb": "Dance"}, "not_found", "there is no such verb"),
         ({"version": 1, "verb": 3}, "invalid", "verb: expected `str`"),
         ({"version": 1, "verb": "list", "as": "bob"}, "invalid", "unknown field `as`"),
