@@ -13,6 +13,7 @@ python3Packages.buildPythonApplication {
     click
     mcp
     msgspec
+    prometheus-client
     rich
     structlog
   ];

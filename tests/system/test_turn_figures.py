@@ -96,15 +96,21 @@ def test_a_turn_that_reached_no_model_used_nothing(harness: Harness) -> None:
     assert set(failed["usage"].values()) == {0}
 
 
-def test_what_compacting_took_is_counted(harness: Harness) -> None:
+def test_what_compacting_took_is_counted_once(harness: Harness) -> None:
     daemon, session = harness.daemon, str(uuid.uuid4())
     for number in range(2):
         body = plan(script({"say": "long " * 200}), session=session, resume=number > 0)
         assert daemon.ended(daemon.give(body))["outcome"] == "ok"
-    before = len(harness.model.requests)
     body = script({"error": "prompt_too_long", "times": 1}, {"say": "fits now"})
-    end = daemon.ended(daemon.give(plan(body, session=session, resume=True)))
+    refused = daemon.ended(daemon.give(plan(body, session=session, resume=True)))
+    assert refused["outcome"] == "too_long"
+    assert refused["usage"]["input_tokens"] == 0
+    before = len(harness.model.requests)
+    made = plan(session=session, resume=True) | {"kind": "compaction", "woke_by": "asked"}
+    end = daemon.ended(daemon.give(made))
     assert end["outcome"] == "ok", daemon.tell()
     answered = [one for one in harness.model.requests[before:] if one.answer == "message"]
-    assert len(answered) >= 2, "the summary and the turn"
-    assert end["usage"]["input_tokens"] == sum(speech.estimate(one.body) for one in answered)
+    assert end["usage"]["input_tokens"] == sum(speech.estimate(one.body) for one in answered) > 0
+    assert end["usage"]["cost_usd"] > 0
+    after = daemon.ended(daemon.give(plan(script(*STEPS), session=session, resume=True)))
+    assert tokens(after) == RECORDED, "not counted again"
