@@ -251,7 +251,10 @@ class Machine:
         if turn.compacts:
             why = str(turn.plan.get("woke_by"))
             return [Do("emit", ("compaction", {"why": why}))]
-        return [Do("emit", live.wake(message)) for message in turn.plan["messages"]]
+        does = [Do("emit", live.wake(message)) for message in turn.plan["messages"]]
+        if turn.plan.get("preface"):
+            does.append(Do("emit", live.note(str(turn.plan["preface"]))))
+        return does
 
     def _nothing_there(self, turn: Turn) -> judge.Verdict:
         session = turn.plan["session"]
