@@ -81,6 +81,11 @@ class Turn:
     async def reminds(self, text: str, after: float) -> None:
         await self._tool(lambda d, me, key: d.reminding.remind(me, text, after=after, once=key))
 
+    async def spends(self, model: str, tokens: int) -> None:
+        """What the gateway counts of one answer; an answer that was cut off is asked for again."""
+        used = turns_domain.Usage(output_tokens=tokens)
+        await self._tool(lambda d, me, key: d.budgets.charge(self.agent, (model, used)))
+
     async def finish(self, daemon: Daemon) -> None:
         report = turns_service.FinishReport(turns_domain.Outcome.OK, tool_calls=self.calls)
         await daemon.turns.finish(self.agent, self.id, report)

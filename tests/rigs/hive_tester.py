@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import datetime
 import functools
 import os
 import pathlib
@@ -27,7 +28,8 @@ from hyperhive.adapters.store.memory import MemoryStore
 from hyperhive.adapters.store.sqlite import SqliteStore
 from hyperhive.domain import access, agents, approvals, errors, events, ids, messages
 from hyperhive.runtime import agent_worker, fleet_loop, supervisor
-from hyperhive.services import asking, fleet, messaging, reminding, review, turns
+from hyperhive.services import asking, budgets, fleet, messaging, reminding, review, turns
+from hyperhive.services.loop_breaker import LoopBreaker
 from rigs import config_daemon, fake_harness
 from rigs.fuse import Fuse, FusedSandbox, FusedStore
 
@@ -81,8 +83,12 @@ class Daemon:
         self.store = FusedStore(store, fuse)
         self.sockets: list[socket.socket] = []
         clock = host.clock
-        self.mail = messaging.Messaging(self.store, clock)
-        self.turns = turns.Turns(self.store, clock, TURN_SETTINGS, lambda: "api_key", "run")
+        self.mail = messaging.Messaging(self.store, clock, LoopBreaker(*host.loops))
+        self.budgets = budgets.Budgets(self.store, clock, host.limits, datetime.UTC)
+        self.turns = turns.Turns(
+            self.store, clock, TURN_SETTINGS, lambda: "api_key", "run",
+            before_turn=self.budgets.before_turn,
+        )  # fmt: skip
         self.fleet = fleet.Fleet(self.store, clock)
         self.review = review.Review(self.store, clock)
         self.asking = asking.Asking(self.store, clock)
@@ -193,6 +199,9 @@ class HiveTester:
     directory: pathlib.Path
     durable: bool = False
     crash_limit: int = 5
+    loops: tuple[int, float] = (0, 0.0)
+    """How many messages in how many minutes are a loop; none."""
+    limits: budgets.Limits = dataclasses.field(default_factory=budgets.Limits)
     clock: ManualClock = dataclasses.field(default_factory=ManualClock)
     world: World = dataclasses.field(default_factory=World)
     brains: dict[str, fake_harness.Brain] = dataclasses.field(default_factory=dict)
