@@ -26,9 +26,11 @@ class LoopBreaker:
     def __init__(self, most: int, minutes: float) -> None:
         self._most = most
         self._window = datetime.timedelta(minutes=minutes)
-        # Sends since the last look, and what that found. Used on the store's writer alone; a
+        # Changes of direction since the last look, and what that found. Used on the store's writer alone; a
         # work that is undone leaves it too high, which costs one more look.
         self._at_most: dict[Pair, int] = {}
+        self._last: dict[Pair, ids.PartyId] = {}
+        """Who of a pair has sent last: several messages in one direction count once."""
         self._unknown_until = math.inf
         """Before this time (Unix) a pair that we have not seen may have talked before our start."""
 
@@ -37,6 +39,9 @@ class LoopBreaker:
         if not self._most or _no_agent(message.sender) or _no_agent(message.recipient):
             return
         pair = _pair(message)
+        if self._last.get(pair) == message.sender:
+            return
+        self._last[pair] = message.sender
         if self._unknown_until == math.inf:
             self._learn(tx, now)
         unseen = self._most if now.timestamp() < self._unknown_until else 0
