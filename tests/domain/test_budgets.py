@@ -21,14 +21,21 @@ def turn(model: str, **used: int) -> turns.Turn:
     )  # fmt: skip
 
 
-def test_money_is_at_list_prices_and_tokens_are_of_all_kinds() -> None:
+def test_money_follows_the_model_and_tokens_are_of_all_kinds() -> None:
     used = turns.Usage(
         input_tokens=1_000_000, output_tokens=100_000,
         cache_read_tokens=1_000_000, cache_write_tokens=400_000,
     )  # fmt: skip
     amount = budgets.amount_of("claude-sonnet-5", used)
-    assert amount.usd == pytest.approx(3 + 1.5 + 0.3 + 1.5)
+    assert amount.usd == pytest.approx(2 + 1.0 + 0.2 + 1.0)
+    assert budgets.amount_of("claude-sonnet-4", used).usd == pytest.approx(3 + 1.5 + 0.3 + 1.5)
     assert amount.tokens == 2_500_000
+
+
+def test_what_the_claude_program_said_of_two_real_turns_is_what_we_count() -> None:
+    for tokens, words, said in ((7871, 25, 0.0160), (24829, 165, 0.0513)):
+        used = turns.Usage(input_tokens=tokens, output_tokens=words)
+        assert budgets.amount_of("claude-sonnet-5", used).usd == pytest.approx(said, abs=0.0001)
 
 
 def test_an_unknown_model_counts_as_the_dearest() -> None:

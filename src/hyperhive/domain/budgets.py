@@ -37,10 +37,13 @@ class Price:
 
 
 PRICES: Final[tuple[tuple[str, Price], ...]] = (
+    ("sonnet-5", Price(2.0, 10.0)),
     ("haiku", Price(1.0, 5.0)),
     ("sonnet", Price(3.0, 15.0)),
 )
-"""By a word in the model's name: list prices of platform.claude.com/docs, pricing."""
+"""By a word in the model's name, the first that fits. That of claude-sonnet-5 is what the pinned
+claude program charges (measured from its results); the others are meant to be too high rather
+than too low, and are no quotation of a price list."""
 DEAREST: Final = Price(15.0, 75.0)
 """Of every other model: a budget must not be passed because a name is new."""
 

@@ -26,8 +26,8 @@ class LoopBreaker:
     def __init__(self, most: int, minutes: float) -> None:
         self._most = most
         self._window = datetime.timedelta(minutes=minutes)
-        # Changes of direction since the last look, and what that found. Used on the store's writer alone; a
-        # work that is undone leaves it too high, which costs one more look.
+        # Changes of direction since the last look, and what that found. Used on the store's
+        # writer alone; a work that is undone leaves it too high, which costs one more look.
         self._at_most: dict[Pair, int] = {}
         self._last: dict[Pair, ids.PartyId] = {}
         """Who of a pair has sent last: several messages in one direction count once."""
