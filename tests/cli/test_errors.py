@@ -74,7 +74,7 @@ def test_a_home_with_a_very_long_path_is_reached(hive: Any, daemon: Any) -> None
         ["list", "--what"],
         ["up", "--port", "x"],
         ["up", "--port", "99999"],
-        ["model", "magic"],
+        ["model", "api-key", "magic"],
     ],
 )
 def test_wrong_use_is_exit_code_2(hive: Any, arguments: list[str]) -> None:
