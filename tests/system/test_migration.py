@@ -154,6 +154,10 @@ def test_the_oldest_layout_has_no_tags_and_gets_the_first(
     assert found["approvals"] == []
 
 
+STRIDE = 1 if os.environ.get("HIVE_TEST_EVERY_CRASH") else 3
+"""Every so many steps; the full run kills before each."""
+
+
 @pytest.mark.parametrize("move", [False, True], ids=["copy", "move"])
 def test_killed_before_every_step_it_ends_the_same(
     move: bool, old: old_hives.Old, home: pathlib.Path, tmp_path: pathlib.Path
@@ -162,7 +166,7 @@ def test_killed_before_every_step_it_ends_the_same(
     whole = imported_hives.facts(tmp_path / "whole")
     steps = 0
     while (code := imported_hives.start(home, old.root, move=move, steps=steps).wait()) == 9:
-        steps += 1
+        steps += STRIDE
         assert steps < 60
     assert code == 0
     assert steps > 15

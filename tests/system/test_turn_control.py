@@ -202,15 +202,16 @@ def kill_daemon(hive: hives.HiveProcess) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kill", "outcomes"),
+    ("kill", "known"),
     [
-        (kill_claude, ["failed"]),
-        (kill_harness, ["ok", "lost"]),
-        (kill_daemon, ["ok"]),
+        # The program may just have finished, or not have begun, when it is killed.
+        (kill_claude, [["failed"], ["ok"]]),
+        (kill_harness, [["ok", "lost"]]),
+        (kill_daemon, [["ok"]]),
     ],
 )
 def test_whoever_is_killed_in_a_compaction_leaves_a_known_state(
-    hive: hives.HiveProcess, kill: Callable[[hives.HiveProcess], None], outcomes: list[str]
+    hive: hives.HiveProcess, kill: Callable[[hives.HiveProcess], None], known: list[list[str]]
 ) -> None:
     play(hive, {"compacting": [{"sleep": 4}]}, {"say": "one"})
     session = manager(hive)["session"]["id"]
@@ -222,8 +223,8 @@ def test_whoever_is_killed_in_a_compaction_leaves_a_known_state(
     hive.until("it is done", lambda: not manager(hive)["session"]["compacts_next"])
     hive.until("it rests again", lambda: rests(hive))
     found = [t for t in turns(hive) if t["kind"] == "compaction"]
-    assert [t["outcome"] for t in found] == outcomes, turns(hive)
-    assert len(turns(hive)) >= before + len(outcomes)
+    assert [t["outcome"] for t in found] in known, turns(hive)
+    assert len(turns(hive)) >= before + len(found)
     assert play(hive, {"say": "two"})["outcome"] == "ok"
     assert manager(hive)["session"]["id"] == session
     with contextlib.suppress(ProcessLookupError):
