@@ -169,9 +169,7 @@ class DeployLoop:
         clock = self._clock
         if proposal.origin is Origin.INPUTS:
             names = list(proposal.configuration["inputs"])
-            await self._builder.update_inputs(
-                names, lambda line: self._log.info("inputs", line=line)
-            )
+            await self._builder.update_inputs(names, self._note_line)
             built_from = self._builder.built_from()
             await self._store.write(
                 lambda tx: queueing.note_inputs(tx, clock, proposal, lambda old: old != built_from)
@@ -241,17 +239,18 @@ class DeployLoop:
 
     async def _drop_stale(self, deployed: proposals.Proposal) -> None:
         """Proposals beside the one that is deployed now cannot become main any more."""
-        rows = await self._store.read(
-            lambda tx: tx.list_proposals(agent=deployed.agent_id, limit=10_000)
-        )
-        for other in rows:
-            if other.approval == deployed.approval or not other.sha:
-                continue
-            state = (
-                await self._store.read(lambda tx, o=other: review.require_approval(tx, o.approval))
-            ).state
-            if state is not approvals.ApprovalState.PENDING:
-                continue
+
+        def look(tx: ports.ReadTx) -> list[proposals.Proposal]:
+            return [
+                other
+                for other in tx.list_proposals(agent=deployed.agent_id, limit=10_000)
+                if other.approval != deployed.approval
+                and other.sha
+                and review.require_approval(tx, other.approval).state
+                is approvals.ApprovalState.PENDING
+            ]
+
+        for other in await self._store.read(look):
             if not await self._repos.descends(other.agent_id, other.sha, deployed.sha):
                 await self._store.write(
                     lambda tx, o=other: deploying.refuse_stale(
@@ -313,20 +312,17 @@ class DeployLoop:
             )
 
     async def _sync_meta(self) -> None:
-        def look(tx: ports.ReadTx) -> list[tuple[ports.MetaEntry, str]]:
-            entries: list[tuple[ports.MetaEntry, str]] = []
-            for agent in tx.list_agents():
-                row = tx.get_deployment(agent.id)
-                if row is not None:
-                    entry = ports.MetaEntry(
-                        agent.id, agent.name, agent.role.value, row.sha, row.generation, {}
-                    )
-                    entries.append((entry, row.generation))
-            return entries
+        def look(tx: ports.ReadTx) -> list[ports.MetaEntry]:
+            return [
+                ports.MetaEntry(agent.id, agent.name, agent.role.value, row.sha, row.generation, {})
+                for agent in tx.list_agents()
+                if (row := tx.get_deployment(agent.id)) is not None
+            ]
 
         entries: list[ports.MetaEntry] = []
-        for entry, generation in await self._store.read(look):
-            found = await self._builder.find(ids.GenerationId(generation)) if generation else None
+        for entry in await self._store.read(look):
+            built = ids.GenerationId(entry.generation) if entry.generation else None
+            found = None if built is None else await self._builder.find(built)
             entries.append(entry if found is None else dataclasses.replace(entry, lock=found.lock))
         verb = "regenerate meta for" if self._in_meta else "seed meta from"
         await self._meta.sync(entries, f"{verb} {len(entries)} agents")

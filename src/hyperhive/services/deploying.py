@@ -25,7 +25,6 @@ from hyperhive.domain import (
 from hyperhive.domain.proposals import DeployStep, Origin
 from hyperhive.services import building, effects, lookup, pinning, posting, review
 
-PENDING: Final = approvals.ApprovalState.PENDING
 ROLLBACKS_KEPT: Final = 5
 CHANGING: Final = (Origin.COMMIT, Origin.ROLLBACK)
 """Origins of proposals that change what an agent runs."""
