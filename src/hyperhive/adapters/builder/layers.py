@@ -14,7 +14,7 @@ import pathlib
 from collections.abc import Callable, Collection, Mapping
 
 from hyperhive import ports
-from hyperhive.adapters.builder import bench, chain, generations, shelf, tools
+from hyperhive.adapters.builder import bench, chain, generations, refusing, shelf, tools
 from hyperhive.adapters.builder import inputs as inputs_file
 from hyperhive.domain import errors, ids
 
@@ -85,18 +85,9 @@ class LayersBuilder:
 
     async def build(self, order: ports.BuildOrder, log: Callable[[str], None]) -> ports.Generation:
         """Build, or find. See `ports.Builder.build`."""
-        try:
+        with refusing.named(order):
             await self._sweep()
             return await chain.Build(self._parts, order, log).run()
-        except errors.HiveError as error:
-            raise errors.HiveError(
-                error.kind, f"cannot build {order.name}: {error.message}"
-            ) from error
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            raise errors.unavailable(
-                f"cannot build {order.name}: {where}{error.strerror or error}"
-            ) from error
 
     async def find(self, generation: ids.GenerationId) -> ports.Generation | None:
         """A generation all of whose layers are there."""

@@ -22,6 +22,7 @@ from hyperhive.adapters.builder import (
     nix_locking,
     nix_locks,
     nix_program,
+    refusing,
     shelf,
     targets,
 )
@@ -115,16 +116,8 @@ class NixBuilder:
         async with self._collecting:
             self._building += 1
         try:
-            return await self._build(order, log)
-        except errors.HiveError as error:
-            raise errors.HiveError(
-                error.kind, f"cannot build {order.name}: {error.message}"
-            ) from error
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            raise errors.unavailable(
-                f"cannot build {order.name}: {where}{error.strerror or error}"
-            ) from error
+            with refusing.named(order):
+                return await self._build(order, log)
         finally:
             self._building -= 1
 
